@@ -1,0 +1,20 @@
+"""What a slice offers the checklist: a question put to the running system that can be answered no."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from muster.errors import MusterError
+
+
+class Failed(MusterError):
+    """The promise does not hold; the message says what was seen instead, with figures."""
+
+    code = "probe_failed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Probe:
+    """`ask` returns the evidence in a line, or raises Failed (or any other error) with what is wrong."""
+
+    row: str
+    ask: Callable[[], Awaitable[str]]

@@ -1,0 +1,71 @@
+"""The one door to Redis or Valkey: how Muster connects, and what it makes of a failure."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import BusyLoadingError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from muster.errors import Unavailable
+
+SESSIONS = "sess:"
+CACHE = "cache:"
+QUEUE = "queue:"
+PREFIXES = (SESSIONS, CACHE, QUEUE)
+"""Every key Muster writes begins with one of these."""
+
+
+def connect(url: str) -> "Redis":
+    """A client for requests: it fails within two seconds rather than keep a page waiting.
+
+    One retry, on connecting only in effect: a script that was sent may have been applied, and
+    every script of ours is safe to apply twice.
+    """
+    return Redis.from_url(
+        url,
+        decode_responses=False,
+        socket_connect_timeout=1,
+        socket_timeout=2,
+        health_check_interval=30,
+        retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 1),
+    )
+
+
+def connect_patiently(url: str) -> "Redis":
+    """A client for BullMQ's workers, which must outlive an outage of Redis.
+
+    The time-out has to exceed BullMQ's block of up to 10 s: at redis-py's default of 5 s an idle
+    worker misses its schedules (docs/decisions/0004-bullmq.md).
+    """
+    return Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_connect_timeout=3,
+        socket_timeout=15,
+        retry=Retry(ExponentialBackoff(cap=2, base=0.1), 200),
+        retry_on_error=[BusyLoadingError, RedisConnectionError, RedisTimeoutError],
+    )
+
+
+def connect_for_adding(url: str) -> "Redis":
+    """A client for adding jobs from a request: no retry, since an add may happen and its answer be lost."""
+    return Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_connect_timeout=1,
+        socket_timeout=2,
+        retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 0),
+    )
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Turn redis-py's errors into ours at the border."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"Redis does not answer: {error}") from error

@@ -1,0 +1,101 @@
+"""Routes are data: from one table come the router, the gate, the navigation and the tests of every route."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import Response
+
+from muster.errors import Invalid
+from muster.platform.actor import Actor, Origin
+from muster.platform.rate_limit import READING, WRITING, Limit
+from muster.platform.sessions import Session
+
+Shape = TypeVar("Shape", bound=msgspec.Struct)
+
+
+class Anyone(StrEnum):
+    """Stands where a permission would: the route reads no session and anyone may call it."""
+
+    MAY = "anyone"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Nav:
+    """A place in the navigation; `order` runs from left to right."""
+
+    label: str
+    icon: str
+    order: int
+
+
+class Request(StarletteRequest):
+    """A request as handlers meet it. Asking for a person on a route that declared none is a bug and raises."""
+
+    @property
+    def session(self) -> Session:  # type: ignore[override]  # Starlette's is for its own middleware
+        found: Session | None = self.scope["state"].get("session")
+        if found is None:
+            raise LookupError(f"{self.url.path} reads a session, but its route declares Anyone.MAY")
+        return found
+
+    @property
+    def actor(self) -> Actor:
+        return self.session.actor
+
+    @property
+    def session_id(self) -> str:
+        return str(self.scope["state"]["session_id"])
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(request_id=self.scope["state"]["request_id"], address=self.scope["state"]["address"])
+
+
+Handler = Callable[..., Awaitable[Response]]
+"""Takes the request, then what the route `reads` if it reads anything."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Route:
+    """One address and who may use it. `reads` is the query of a GET, the form or JSON of anything else."""
+
+    path: str
+    handler: Handler
+    may: StrEnum
+    method: Literal["GET", "POST", "PATCH", "DELETE"] = "GET"
+    reads: type[msgspec.Struct] | None = None
+    returns: type | None = None
+    nav: Nav | None = None
+    limit: Limit | None = None
+    max_body_bytes: int = 64 * 1024
+    bare: bool = False
+    """Neither session nor limit nor Redis: for health checks, which must answer when Redis does not."""
+
+    @property
+    def rate(self) -> Limit:
+        return self.limit or (READING if self.method == "GET" else WRITING)
+
+
+def unique(routes: Iterable[Route]) -> tuple[Route, ...]:
+    """The routes, refused with LookupError when two claim one method and path."""
+    table = tuple(routes)
+    seen: set[tuple[str, str]] = set()
+    for route in table:
+        key = (route.method, route.path)
+        if key in seen:
+            raise LookupError(f"two routes claim {route.method} {route.path}")
+        seen.add(key)
+    return table
+
+
+def decoded(fields: dict[str, Any], shape: type[Shape]) -> Shape:
+    """Text fields as the struct a route reads. Raises Invalid, naming the field and what it expects."""
+    given = {name: value for name, value in fields.items() if value != ""}
+    try:
+        return msgspec.convert(given, shape, strict=False)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"{error}") from error

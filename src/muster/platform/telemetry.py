@@ -1,0 +1,115 @@
+"""Log lines that Pino's tools read, and the metrics that Prometheus scrapes."""
+
+import logging
+import os
+import socket
+import sys
+import traceback
+from types import TracebackType
+from typing import Any
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+from structlog.contextvars import bind_contextvars, clear_contextvars, merge_contextvars
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+PINO_LEVELS = {"trace": 10, "debug": 20, "info": 30, "warn": 40, "warning": 40, "error": 50, "critical": 60}
+_PYTHON_LEVELS = {
+    "trace": logging.DEBUG,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+    "fatal": logging.CRITICAL,
+}
+_QUIET = ("httpcore2", "httpx2", "asyncio", "bullmq", "alembic.runtime.migration", "uvicorn.access")
+
+REQUESTS = Counter("muster_http_requests_total", "Requests answered.", ["method", "route", "status"])
+REQUEST_SECONDS = Histogram(
+    "muster_http_request_seconds",
+    "Time to answer a request.",
+    ["method", "route"],
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+POOL_CONNECTIONS = Gauge("muster_database_pool_connections", "Connections of this process.", ["state"])
+PEOPLE = Gauge("muster_people", "People in the directory.", ["status"])
+SYNC_AGE = Gauge("muster_people_sync_age_seconds", "Since the last finished sync of the directory.")
+QUEUE_JOBS = Gauge("muster_queue_jobs", "Jobs in the queue.", ["queue", "state"])
+WORKERS = Gauge("muster_workers", "Workers whose heartbeat is fresh.")
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger("muster")
+bind, unbind_all = bind_contextvars, clear_contextvars
+
+
+def configure(level: str, *, name: str, colours: bool | None = None) -> None:
+    """JSON lines on standard output, or readable ones when it is a terminal (or `colours` says so)."""
+    readable = sys.stdout.isatty() if colours is None else colours
+    shared: list[Processor] = [
+        merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=_readable() if readable else [_pino(name), structlog.processors.JSONRenderer()],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(_PYTHON_LEVELS[level])
+    for quiet in _QUIET:
+        logging.getLogger(quiet).setLevel(max(logging.WARNING, _PYTHON_LEVELS[level]))
+
+
+def _readable() -> list[Processor]:
+    return [
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.dev.ConsoleRenderer(pad_event_to=28),
+    ]
+
+
+def _pino(name: str) -> Processor:
+    """The fields of https://getpino.io/#/docs/api?id=logger: level, time, pid, hostname, name, msg, err."""
+    fixed = {"pid": os.getpid(), "hostname": socket.gethostname(), "name": name}
+
+    def render(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        record: logging.LogRecord = event.pop("_record")
+        event.pop("_from_structlog", None)
+        line: dict[str, Any] = {
+            "level": PINO_LEVELS.get(event.pop("level", "info"), 30),
+            "time": int(record.created * 1000),
+            **fixed,
+        }
+        if error := _error(event.pop("exc_info", None) or record.exc_info):
+            line["err"] = error
+        message = event.pop("event")
+        return {**line, **event, "msg": str(message)}
+
+    return render
+
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+
+def _error(
+    exc_info: bool | BaseException | ExcInfo | tuple[None, None, None] | None,
+) -> dict[str, str] | None:
+    if exc_info is True:
+        exc_info = sys.exc_info()
+    error = exc_info[1] if isinstance(exc_info, tuple) else exc_info
+    if not isinstance(error, BaseException):
+        return None
+    return {
+        "type": type(error).__name__,
+        "message": str(error),
+        "stack": "".join(traceback.format_exception(error)).rstrip(),
+    }

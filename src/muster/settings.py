@@ -1,0 +1,281 @@
+"""The only reader of the environment: settings are read once, checked, frozen.
+
+A value is looked for in the process's environment, then in `.env` of the working folder, then in
+`$MUSTER_HOME/instance.env`, which `muster up` writes so that commands typed in another terminal
+reach the servers it runs. Every name may also be given as `NAME_FILE`, a file that holds the value.
+"""
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeVar
+from urllib.parse import urlsplit
+
+from environs import EnvError, FileAwareEnv
+from typing_extensions import override
+
+from muster.errors import SettingsError
+
+DEFAULT_HOME = ".muster"
+INSTANCE_FILE = "instance.env"
+GOOGLE_ISSUER = "https://accounts.google.com"
+GOOGLE_DIRECTORY_URL = "https://admin.googleapis.com"
+LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
+
+_DOMAIN = re.compile(r"^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$")
+_EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
+
+T = TypeVar("T")
+
+
+class Secret:
+    """A value that does not print; `reveal()` where it is used, and nowhere else."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    @override
+    def __repr__(self) -> str:
+        return "<hidden>"
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Everything Muster can be told from outside; docs/operating.md explains each in a line."""
+
+    environment: Literal["development", "production"] = "development"
+    home: Path = Path(DEFAULT_HOME)
+    host: str = "127.0.0.1"
+    port: int = 8000
+    public_url: str = "http://localhost:8000"
+    secret_key: Secret
+    secret_key_fallbacks: tuple[Secret, ...] = ()
+    database_url: Secret
+    redis_url: Secret
+    allowed_domains: tuple[str, ...]
+    admin_emails: tuple[str, ...] = ()
+    google_client_id: str
+    google_client_secret: Secret
+    google_issuer: str = GOOGLE_ISSUER
+    google_service_account: Secret | None = None
+    google_admin_email: str = ""
+    google_customer: str = "my_customer"
+    google_directory_url: str = GOOGLE_DIRECTORY_URL
+    people_sync_every: timedelta = timedelta(minutes=15)
+    log_level: str = "info"
+    trusted_proxies: tuple[str, ...] = ()
+
+    @property
+    def is_https(self) -> bool:
+        return self.public_url.startswith("https://")
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Google is the sandbox company on this machine, so every page says so."""
+        return is_loopback(urlsplit(self.google_issuer).hostname or "")
+
+    def shown(self) -> dict[str, str]:
+        """Name → value as `muster config` prints it: secrets hidden, passwords in addresses too."""
+        return {field.name.upper(): _shown(getattr(self, field.name)) for field in fields(self)}
+
+
+def load(*, working_folder: Path | None = None) -> Settings:
+    """The settings of this process.
+
+    Raises SettingsError, one line that names the setting and what it expects.
+    """
+    env = read_environment(working_folder or Path.cwd())
+    try:
+        return _settings(env)
+    except EnvError as error:
+        raise SettingsError(_one_line(error)) from error
+
+
+def read_environment(working_folder: Path) -> FileAwareEnv:
+    env = FileAwareEnv(strip_whitespace=True)
+    env.read_env(working_folder / ".env", recurse=False)
+    env.read_env(home_folder(env) / INSTANCE_FILE, recurse=False)
+    return env
+
+
+def home_folder(env: FileAwareEnv) -> Path:
+    return Path(env.str("MUSTER_HOME", DEFAULT_HOME)).expanduser().absolute()
+
+
+def child_environment(**values: str) -> dict[str, str]:
+    """The environment of this process with `values` over it, for the processes `muster up` starts."""
+    return {**os.environ, **values}
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _settings(env: FileAwareEnv) -> Settings:
+    environment = env.str("MUSTER_ENVIRONMENT", "development")
+    if environment not in {"development", "production"}:
+        raise SettingsError(f"MUSTER_ENVIRONMENT is {environment!r}; expected development or production")
+    production = environment == "production"
+    port = _port(env)
+    public_url = _url(
+        env, "PUBLIC_URL", None if production else f"http://localhost:{port}", {"http", "https"}
+    )
+    if production and not public_url.startswith("https://"):
+        raise SettingsError("PUBLIC_URL must begin with https:// in production, since cookies are sent to it")
+    return Settings(
+        environment="production" if production else "development",
+        home=home_folder(env),
+        host=env.str("HOST", "0.0.0.0" if production else "127.0.0.1"),  # noqa: S104  a container is reached from outside
+        port=port,
+        public_url=public_url.rstrip("/"),
+        secret_key=_key(_required(env, "SECRET_KEY", "at least 32 random characters")),
+        secret_key_fallbacks=tuple(Secret(key) for key in _words(env, "SECRET_KEY_FALLBACKS")),
+        database_url=Secret(_url(env, "DATABASE_URL", None, {"postgresql", "postgres"})),
+        redis_url=Secret(_url(env, "REDIS_URL", None, {"redis", "rediss", "unix"})),
+        allowed_domains=_matching(env, "ALLOWED_DOMAINS", _DOMAIN, "domains such as acme.com", needed=True),
+        admin_emails=_matching(env, "ADMIN_EMAILS", _EMAIL, "e-mail addresses", needed=False),
+        google_client_id=_required(env, "GOOGLE_CLIENT_ID", "the OAuth client's id"),
+        google_client_secret=Secret(_required(env, "GOOGLE_CLIENT_SECRET", "the OAuth client's secret")),
+        google_issuer=_url(env, "GOOGLE_ISSUER", GOOGLE_ISSUER, {"http", "https"}).rstrip("/"),
+        google_service_account=_text_or_file(env, "GOOGLE_SERVICE_ACCOUNT"),
+        google_admin_email=env.str("GOOGLE_ADMIN_EMAIL", ""),
+        google_customer=env.str("GOOGLE_CUSTOMER", "my_customer"),
+        google_directory_url=_url(
+            env, "GOOGLE_DIRECTORY_URL", GOOGLE_DIRECTORY_URL, {"http", "https"}
+        ).rstrip("/"),
+        people_sync_every=_minutes(env, "PEOPLE_SYNC_MINUTES", 15),
+        log_level=_log_level(env),
+        trusted_proxies=_proxies(env),
+    )
+
+
+def _required(env: FileAwareEnv, name: str, expected: str) -> str:
+    value = env.str(name, "")
+    if not value:
+        hint = (
+            "" if env.str("MUSTER_ENVIRONMENT", "") == "production" else "; or run `muster up`, which sets it"
+        )
+        raise SettingsError(f"{name} is not set; expected {expected}{hint}")
+    return value
+
+
+def _url(env: FileAwareEnv, name: str, default: str | None, schemes: set[str]) -> str:
+    expected = "an address that begins with " + " or ".join(f"{scheme}://" for scheme in sorted(schemes))
+    value = _required(env, name, expected) if default is None else env.str(name, default)
+    parts = _checked(name, expected, lambda: urlsplit(value))
+    if parts.scheme not in schemes or not (parts.netloc or parts.scheme == "unix"):
+        raise SettingsError(f"{name} is not {expected}")
+    return value
+
+
+def _key(value: str) -> Secret:
+    if len(value) < 32:
+        raise SettingsError(f"SECRET_KEY has {len(value)} characters; expected at least 32 random ones")
+    return Secret(value)
+
+
+def _words(env: FileAwareEnv, name: str) -> tuple[str, ...]:
+    return tuple(word for word in re.split(r"[,\s]+", env.str(name, "")) if word)
+
+
+def _matching(
+    env: FileAwareEnv, name: str, pattern: re.Pattern[str], expected: str, *, needed: bool
+) -> tuple[str, ...]:
+    words = tuple(word.casefold() for word in _words(env, name))
+    if needed and not words:
+        _required(env, name, f"{expected}, separated by commas")
+    if wrong := [word for word in words if not pattern.match(word)]:
+        raise SettingsError(f"{name} holds {wrong[0]!r}; expected {expected}, separated by commas")
+    return words
+
+
+def _text_or_file(env: FileAwareEnv, name: str) -> Secret | None:
+    """JSON as it is, or the path of a file that holds it."""
+    value = env.str(name, "")
+    if not value or value.lstrip().startswith("{"):
+        return Secret(value) if value else None
+    try:
+        return Secret(Path(value).expanduser().read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name} is neither JSON nor a readable file: {value}") from error
+
+
+def _port(env: FileAwareEnv) -> int:
+    port = _checked("PORT", "a number from 0 to 65535", lambda: int(env.str("PORT", "8000")))
+    if not 0 <= port <= 65535:
+        raise SettingsError(f"PORT is {port}; expected a number from 0 to 65535")
+    return port
+
+
+def _minutes(env: FileAwareEnv, name: str, default: int) -> timedelta:
+    expected = "a whole number of minutes from 1 to 1440"
+    minutes = _checked(name, expected, lambda: int(env.str(name, str(default))))
+    if not 1 <= minutes <= 1440:
+        raise SettingsError(f"{name} is {minutes}; expected {expected}")
+    return timedelta(minutes=minutes)
+
+
+def _log_level(env: FileAwareEnv) -> str:
+    level = env.str("LOG_LEVEL", "info").lower()
+    if level not in LOG_LEVELS:
+        raise SettingsError(f"LOG_LEVEL is {level!r}; expected one of {', '.join(LOG_LEVELS)}")
+    return level
+
+
+def _proxies(env: FileAwareEnv) -> tuple[str, ...]:
+    words = _words(env, "TRUSTED_PROXIES")
+    for word in words:
+        parse = partial(ipaddress.ip_network, word)
+        _checked("TRUSTED_PROXIES", f"addresses or networks, not {word!r}", parse)
+    return words
+
+
+def _checked(name: str, expected: str, parse: Callable[[], T]) -> T:
+    try:
+        return parse()
+    except ValueError as error:
+        raise SettingsError(f"{name} is not understood; expected {expected}") from error
+
+
+def _one_line(error: EnvError) -> str:
+    return " ".join(str(error).split())
+
+
+def _shown(value: object) -> str:
+    match value:
+        case Secret():
+            return _without_password(value.reveal()) if value else "(not set)"
+        case tuple():
+            return ", ".join(_shown(item) for item in value) or "(none)"
+        case timedelta():
+            return f"{int(value.total_seconds() // 60)} min"
+        case _:
+            return str(value or "(not set)")
+
+
+def _without_password(value: str) -> str:
+    """An address stays readable without what opens it; anything else secret is hidden whole."""
+    parts = urlsplit(value) if "://" in value and "{" not in value else None
+    if parts is None or not parts.hostname:
+        return "(hidden)"
+    port = f":{parts.port}" if parts.port else ""
+    who = f"{parts.username or ''}:***@" if parts.password else ""
+    return f"{parts.scheme}://{who}{parts.hostname}{port}{parts.path}"
