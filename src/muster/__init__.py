@@ -1,4 +1,4 @@
-"""Muster: the internal portal of a company on Google Workspace and HubSpot, with a live production checklist."""
+"""The internal portal of a company on Google Workspace and HubSpot, with a live production checklist."""
 
 from importlib.metadata import version
 

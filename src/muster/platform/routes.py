@@ -1,4 +1,4 @@
-"""Routes are data: from one table come the router, the gate, the navigation and the tests of every route."""
+"""Routes are data: from one table come the router, the gate, the navigation and every route's tests."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
+from typing_extensions import override
 
 from muster.errors import Invalid
 from muster.platform.actor import Actor, Origin
@@ -33,10 +34,12 @@ class Nav:
 
 
 class Request(StarletteRequest):
-    """A request as handlers meet it. Asking for a person on a route that declared none is a bug and raises."""
+    """A request as handlers meet it; one whose route declares Anyone.MAY has no person to ask for."""
 
     @property
+    @override
     def session(self) -> Session:  # type: ignore[override]  # Starlette's is for its own middleware
+        """Raises LookupError on a route that reads no session: a bug, shown by the first request."""
         found: Session | None = self.scope["state"].get("session")
         if found is None:
             raise LookupError(f"{self.url.path} reads a session, but its route declares Anyone.MAY")

@@ -5,7 +5,6 @@ import os
 import socket
 import sys
 import traceback
-from types import TracebackType
 from typing import Any
 
 import structlog
@@ -97,12 +96,7 @@ def _pino(name: str) -> Processor:
     return render
 
 
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
-
-
-def _error(
-    exc_info: bool | BaseException | ExcInfo | tuple[None, None, None] | None,
-) -> dict[str, str] | None:
+def _error(exc_info: Any) -> dict[str, str] | None:
     if exc_info is True:
         exc_info = sys.exc_info()
     error = exc_info[1] if isinstance(exc_info, tuple) else exc_info

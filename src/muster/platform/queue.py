@@ -1,0 +1,271 @@
+"""The one door to BullMQ: declare a job, nudge it, run it.
+
+Keys begin with `queue:`, so any BullMQ tool of any language reads and feeds them. A job takes no
+input that is the only copy of a fact: it compares what is with what should be, on a schedule and
+when nudged, so that a lost nudge costs minutes and a doubled one nothing. What BullMQ's Python
+package gets wrong by itself is put right here once (docs/decisions/0004-bullmq.md).
+"""
+
+import asyncio
+import base64
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from bullmq import Queue as BullQueue
+from bullmq import Worker as BullWorker
+from bullmq.custom_errors import DelayedError, UnrecoverableError
+
+from muster.errors import Refusal, VendorRefused
+from muster.platform import redis
+from muster.platform.telemetry import bind, logger, unbind_all
+
+PREFIX = redis.QUEUE.removesuffix(":")
+KEEP_COMPLETED = {"age": 24 * 3600, "count": 500}
+KEEP_FAILED = {"age": 7 * 24 * 3600, "count": 1000}
+STATES = ("waiting", "active", "delayed", "failed", "paused", "prioritized")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What a running job is told: which it is, and the request that asked for it, if one did."""
+
+    job_id: str
+    attempt: int
+    request_id: str
+
+
+Run = Callable[[Work], Awaitable[None]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """Something the workers do. Running it twice must be the same as running it once.
+
+    `deadline` ends a run that takes too long; a run that fails is tried `attempts` times in all,
+    waiting `backoff`, then twice that, and so on.
+    """
+
+    name: str
+    queue: str
+    run: Run
+    deadline: timedelta
+    every: timedelta | None = None
+    attempts: int = 3
+    backoff: timedelta = timedelta(seconds=5)
+
+    def options(self) -> dict[str, Any]:
+        return {
+            "attempts": self.attempts,
+            "backoff": {"type": "exponential", "delay": _ms(self.backoff)},
+            "removeOnComplete": KEEP_COMPLETED,
+            "removeOnFail": KEEP_FAILED,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueSpec:
+    """A queue of ours and how many of its jobs may run at once over all workers together."""
+
+    name: str
+    at_once: int
+
+
+QUEUES = (QueueSpec(name="people", at_once=1), QueueSpec(name="upkeep", at_once=4))
+
+
+class Queues:
+    """The asking side: nudges, schedules, figures. Fails within about two seconds when Redis is away."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._client = redis.connect_for_adding(redis_url)
+        self._queues = {
+            spec.name: BullQueue(spec.name, {"connection": self._client, "prefix": PREFIX}) for spec in QUEUES
+        }
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def nudge(self, job: Job, *, request_id: str = "") -> None:
+        """Have `job` run soon. While it waits, further nudges join it; one that comes while it runs
+        is kept until it ends, so nothing that changed meanwhile is missed.
+        """
+        options = {**job.options(), "deduplication": {"id": job.name, "keepLastIfActive": True}}
+        with redis.answering():
+            await self._queues[job.queue].add(job.name, {"request_id": request_id}, options)
+
+    async def add_once(self, job: Job, job_id: str) -> None:
+        """Have `job` run as `job_id`; a second one of that id is not added. Ids hold no colon."""
+        with redis.answering():
+            await self._queues[job.queue].add(job.name, {}, {**job.options(), "jobId": job_id})
+
+    async def state(self, job: Job, job_id: str) -> str:
+        """BullMQ's word for where the job is: waiting, active, completed, failed, …"""
+        with redis.answering():
+            return str(await self._queues[job.queue].getJobState(job_id))
+
+    async def remove(self, job: Job, job_id: str) -> None:
+        with redis.answering():
+            await self._queues[job.queue].remove(job_id)
+
+    async def counts(self) -> dict[str, dict[str, int]]:
+        """Queue → state → number of jobs."""
+        with redis.answering():
+            return {
+                name: {state: int(n) for state, n in (await queue.getJobCounts(*STATES)).items()}
+                for name, queue in self._queues.items()
+            }
+
+    async def schedule(self, jobs: Sequence[Job]) -> None:
+        """Make BullMQ's schedules those of `jobs`; ones of jobs that are no more are removed."""
+        with redis.answering():
+            for spec in QUEUES:
+                queue = self._queues[spec.name]
+                await queue.setGlobalConcurrency(spec.at_once)
+                scheduled = {
+                    job.name: (job, job.every) for job in jobs if job.queue == spec.name and job.every
+                }
+                for found in await queue.getJobSchedulers():
+                    if found["key"] not in scheduled:
+                        await queue.removeJobScheduler(found["key"])
+                for job, every in scheduled.values():
+                    await queue.upsertJobScheduler(
+                        job.name, {"every": _ms(every)}, job.name, {}, job.options()
+                    )
+
+    async def scheduled(self) -> dict[str, int]:
+        """Job name → when it runs next, in milliseconds since 1970."""
+        with redis.answering():
+            found = [one for queue in self._queues.values() for one in await queue.getJobSchedulers()]
+        return {one["key"]: int(one.get("next") or 0) for one in found}
+
+
+@dataclass(slots=True)
+class _Running:
+    """Handlers under way, so that a drain can end those its deadline overtakes."""
+
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    put_back: bool = False
+
+
+class Worker:
+    """The doing side: takes jobs of the named queues until `drain`."""
+
+    def __init__(
+        self, redis_url: str, jobs: Sequence[Job], *, queues: Sequence[str], concurrency: int, name: str
+    ) -> None:
+        self._jobs = {job.name: job for job in jobs}
+        self._running = _Running()
+        self._workers = [self._bull_worker(redis_url, queue, concurrency, name) for queue in queues]
+        self._loops: list[asyncio.Task[None]] = []
+
+    @property
+    def running(self) -> int:
+        return len(self._running.tasks)
+
+    async def start(self) -> None:
+        """Begin taking jobs. Waits for Redis if it is away."""
+        for worker in self._workers:
+            # BullMQ rounds its waits up to whole seconds until it knows the server's version.
+            await worker.blockingRedisConnection.getRedisVersion()
+            self._loops.append(asyncio.create_task(worker.run()))
+
+    async def drain(self, deadline: timedelta) -> int:
+        """Take no new job, finish those running, put back what `deadline` overtakes.
+
+        Returns how many were put back; another worker starts them again at once.
+        """
+        closing = [asyncio.ensure_future(worker.close()) for worker in self._workers]
+        _, late = await asyncio.wait(closing, timeout=deadline.total_seconds())
+        put_back = 0
+        if late:
+            self._running.put_back = True
+            put_back = len(self._running.tasks)
+            for task in self._running.tasks:
+                task.cancel()
+            _, late = await asyncio.wait(late, timeout=5)
+        if late:
+            # Redis is away: the jobs stay active there, and stalled recovery gives them to another worker.
+            await asyncio.wait(
+                [asyncio.ensure_future(worker.close(force=True)) for worker in self._workers], timeout=5
+            )
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        return put_back
+
+    def _bull_worker(self, redis_url: str, queue: str, concurrency: int, name: str) -> BullWorker:
+        worker = BullWorker(
+            queue,
+            self._process,
+            {
+                "connection": redis.connect_patiently(redis_url),
+                "prefix": PREFIX,
+                "autorun": False,
+                "concurrency": concurrency,
+                "runRetryDelay": 1000,
+                "name": name,
+            },
+        )
+        # The form by which Node's getWorkers() and Bull Board know a worker.
+        worker.clientName = f"{PREFIX}:{base64.b64encode(queue.encode()).decode()}:w:{name}"
+        worker.on("error", lambda error, *_: logger.warning("queue_error", queue=queue, error=str(error)))
+        worker.on("stalled", lambda job_id, *_: logger.warning("job_stalled", queue=queue, jobId=job_id))
+        return worker
+
+    async def _process(self, bull_job: Any, token: str) -> None:
+        """BullMQ's handler: translates our errors into the fate of the job.
+
+        VendorRefused and Refusal fail it for good, anything else is tried again with back-off.
+        """
+        job = self._jobs.get(bull_job.name)
+        if job is None:
+            raise UnrecoverableError(f"no job is named {bull_job.name!r}")
+        work = Work(
+            job_id=str(bull_job.id),
+            attempt=bull_job.attemptsMade + 1,
+            request_id=str((bull_job.data or {}).get("request_id", "")),
+        )
+        task = asyncio.create_task(_run(job, work))
+        self._running.tasks.add(task)
+        try:
+            await task
+        except asyncio.CancelledError:
+            if self._running.put_back:
+                await bull_job.moveToDelayed(int(time.time() * 1000), token)
+                raise DelayedError("put back: its worker is stopping") from None
+            if (current := asyncio.current_task()) and current.cancelling():
+                raise
+            # Left as it is, it would end BullMQ's own loop and the worker would take no more jobs.
+            raise RuntimeError(f"{job.name} was cancelled from within") from None
+        except (Refusal, VendorRefused) as error:
+            raise UnrecoverableError(str(error)) from error
+        finally:
+            self._running.tasks.discard(task)
+
+
+async def _run(job: Job, work: Work) -> None:
+    """One run under its deadline, with one log line at its end."""
+    unbind_all()
+    bind(job=job.name, jobId=work.job_id, **({"reqId": work.request_id} if work.request_id else {}))
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(job.deadline.total_seconds()):
+            await job.run(work)
+    except TimeoutError as error:
+        logger.exception("job_failed", attempt=work.attempt)
+        raise RuntimeError(f"{job.name} took longer than {job.deadline}") from error
+    except Exception:
+        logger.exception("job_failed", attempt=work.attempt, ms=_since(started))
+        raise
+    logger.info("job_finished", attempt=work.attempt, ms=_since(started))
+
+
+def _since(started: float) -> int:
+    return round((time.perf_counter() - started) * 1000)
+
+
+def _ms(duration: timedelta) -> int:
+    return int(duration.total_seconds() * 1000)
