@@ -1,0 +1,122 @@
+"""PostgreSQL for one machine: the database of `muster up`."""
+
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from typing_extensions import override
+
+from muster.embedded.account import Account
+from muster.embedded.child import launch
+from muster.embedded.failures import RefusedToStartError, refusal
+from muster.embedded.folder import LOOPBACK
+from muster.embedded.programs import postgres_bin
+from muster.embedded.server import Server
+
+USER = "muster"
+DATABASE = "muster"
+_SETUP_SECONDS = 120.0
+_SETTINGS = {
+    "synchronous_commit": "on",
+    "listen_addresses": LOOPBACK,
+    # None: their paths may be 107 characters long at most, and a home may be deeper.
+    "unix_socket_directories": "",
+    "shared_buffers": "64MB",
+    "max_wal_size": "256MB",
+    "max_connections": "100",
+    "password_encryption": "scram-sha-256",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] ",
+}
+
+
+class Postgres(Server):
+    """PostgreSQL with one database, `muster`, owned by its superuser `muster`.
+
+    `configuration` holds settings as postgresql.conf names and writes them.
+    """
+
+    title: ClassVar[str] = "PostgreSQL"
+    folder_name: ClassVar[str] = "postgres"
+    process_names: ClassVar[frozenset[str]] = frozenset({"postgres", "initdb"})
+    stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # "fast": ends sessions, writes a checkpoint
+
+    @property
+    @override
+    def url(self) -> str:
+        password, port = self._folder.password(), self._folder.port()
+        return f"postgresql://{USER}:{password}@{LOOPBACK}:{port}/{DATABASE}"
+
+    @property
+    def bin(self) -> Path:
+        """The folder with pg_dump, pg_basebackup and the server's other tools."""
+        return postgres_bin(Account.to_run(self._folder.data))
+
+    @override
+    def _prepare(self, account: Account, port: int) -> Sequence[str | Path]:
+        programs = postgres_bin(account)
+        if not self._folder.data.exists():
+            self._make_cluster(programs, account)
+        # Left by a crash, and a reason never to start again once its process id is in use by a stranger.
+        # Nobody's: the folder is locked and its processes were ended.
+        (self._folder.data / "postmaster.pid").unlink(missing_ok=True)
+        settings = {**_SETTINGS, "port": str(port), **self._configuration}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return [programs / "postgres", "-D", self._folder.data, *options]
+
+    @override
+    def _is_ready(self, pid: int, port: int) -> bool:
+        # Line 1 is the process, line 8 its state: where pg_ctl looks, too.
+        try:
+            lines = (self._folder.data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
+
+    def _make_cluster(self, programs: Path, account: Account) -> None:
+        """Build the cluster beside its place and move it there when complete: half of one never runs."""
+        draft = self._folder.path / "data.draft"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(mode=0o700)
+        account.own(draft)
+        initdb: list[str | Path] = [programs / "initdb", "-D", draft, "-U", USER]
+        initdb += ["-A", "scram-sha-256", "--pwfile", self._folder.path / "password", "--data-checksums"]
+        initdb += ["-E", "UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        self._run(initdb, account)
+        single_user: list[str | Path] = [
+            programs / "postgres",
+            "--single",
+            "-D",
+            draft,
+            "-c",
+            "exit_on_error=true",
+            "postgres",
+        ]
+        self._run(single_user, account, read=f"CREATE DATABASE {DATABASE};\n")
+        draft.rename(self._folder.data)
+
+    def _run(self, command: Sequence[str | Path], account: Account, *, read: str = "") -> None:
+        process = launch(
+            command,
+            account=account,
+            folder=self._folder.path,
+            read=subprocess.PIPE,
+            output=subprocess.PIPE,
+            death_signal=signal.SIGTERM,
+        )
+        with process:
+            try:
+                said, _ = process.communicate(read.encode(), timeout=_SETUP_SECONDS)
+            except BaseException as error:
+                process.kill()
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise RefusedToStartError(
+                        f"PostgreSQL could not be set up in {_SETUP_SECONDS:.0f} s: is the disk very slow?"
+                    ) from error
+                raise
+        if process.returncode != 0:
+            raise refusal(self.title, said.decode(errors="replace"), folder=self._folder.path)
