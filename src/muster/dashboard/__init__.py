@@ -1,0 +1,1 @@
+"""What the company looks like today: figures and pictures read across the other slices."""

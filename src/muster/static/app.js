@@ -1,0 +1,44 @@
+// Everything here is a comfort: each page works without it.
+import { openKeys } from "./keys.js";
+import { watch } from "./live.js";
+import { openPalette } from "./palette.js";
+import { switchTheme } from "./theme.js";
+import { say } from "./toast.js";
+
+const ON_CLICK = {
+  palette: openPalette,
+  keys: openKeys,
+  theme: () => say(`Theme: ${switchTheme()}`),
+  copy: async (button) => {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    say("Copied");
+  },
+  close: (button) => button.closest("dialog").close(),
+};
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-do]");
+  // A click that asks for a new tab is the link's own.
+  if (!button || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  event.preventDefault();
+  ON_CLICK[button.dataset.do](button);
+});
+
+// A click beside a dialog closes it: the click lands on the dialog itself, outside its content.
+for (const dialog of document.querySelectorAll("dialog")) {
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+}
+
+// A second click on "Start a sync" must not start a second one.
+document.addEventListener("submit", (event) => {
+  if (event.target.method === "post") event.submitter?.setAttribute("aria-disabled", "true");
+});
+document.addEventListener("click", (event) => {
+  if (event.target.closest("button[aria-disabled]")) event.preventDefault();
+}, { capture: true });
+// The back button can bring a page back as it was left.
+addEventListener("pageshow", () => {
+  for (const button of document.querySelectorAll("button[aria-disabled]")) button.removeAttribute("aria-disabled");
+});
+
+for (const region of document.querySelectorAll("[data-live]")) watch(region);

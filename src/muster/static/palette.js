@@ -1,0 +1,96 @@
+const TYPING_MS = 120;
+const dialog = document.getElementById("palette");
+const input = document.getElementById("palette-input");
+const list = document.getElementById("palette-list");
+const hint = document.getElementById("palette-hint");
+let timer;
+let asking;
+let chosen = 0;
+
+export function openPalette() {
+  if (!dialog || dialog.open) return;
+  input.value = "";
+  show(places(""));
+  dialog.showModal();
+}
+
+if (dialog) {
+  input.addEventListener("input", ask);
+  input.addEventListener("keydown", onKey);
+  list.addEventListener("click", (event) => event.target.closest("[role=option]")?.querySelector("a").click());
+}
+
+function places(words) {
+  const wanted = words.toLowerCase();
+  return [...document.querySelectorAll(".nav a")]
+    .map((link) => ({ label: link.textContent.trim(), note: "Go to", href: link.href }))
+    .filter((place) => place.label.toLowerCase().includes(wanted));
+}
+
+async function people(words, signal) {
+  const answer = await fetch(`/api/v1/people?${new URLSearchParams({ q: words, limit: 8 })}`, { signal });
+  if (!answer.ok) throw new Error(`people search answered ${answer.status}`);
+  const found = await answer.json();
+  return found.people.map(({ id, name, email, title }) => ({
+    label: name,
+    note: title || email,
+    href: `/people/${encodeURIComponent(id)}`,
+  }));
+}
+
+function ask() {
+  const words = input.value.trim();
+  clearTimeout(timer);
+  asking?.abort();
+  show(places(words));
+  if (words.length < 2) return;
+  timer = setTimeout(() => add(words), TYPING_MS);
+}
+
+async function add(words) {
+  asking = new AbortController();
+  try {
+    show([...places(words), ...(await people(words, asking.signal))]);
+    if (!list.childElementCount) hint.textContent = `Nothing and nobody is called “${words}”.`;
+  } catch (error) {
+    if (error.name !== "AbortError") hint.textContent = "The search cannot be reached just now.";
+  }
+}
+
+function show(entries) {
+  hint.textContent = "";
+  list.replaceChildren(...entries.map(option));
+  choose(0);
+}
+
+function option({ label, note, href }, i) {
+  const row = document.createElement("li");
+  row.id = `palette-${i}`;
+  row.role = "option";
+  const link = document.createElement("a");
+  link.href = href;
+  link.tabIndex = -1;
+  link.textContent = label;
+  const aside = document.createElement("span");
+  aside.className = "faint";
+  aside.textContent = note;
+  row.append(link, aside);
+  return row;
+}
+
+function choose(i) {
+  const rows = list.children;
+  chosen = rows.length ? (i + rows.length) % rows.length : 0;
+  [...rows].forEach((row, at) => row.setAttribute("aria-selected", String(at === chosen)));
+  if (!rows.length) return input.removeAttribute("aria-activedescendant");
+  input.setAttribute("aria-activedescendant", rows[chosen].id);
+  rows[chosen].scrollIntoView({ block: "nearest" });
+}
+
+function onKey(event) {
+  if (event.key === "ArrowDown") choose(chosen + 1);
+  else if (event.key === "ArrowUp") choose(chosen - 1);
+  else if (event.key === "Enter") list.children[chosen]?.querySelector("a").click();
+  else return;
+  event.preventDefault();
+}
