@@ -115,7 +115,7 @@ class ServerFolder:
                 make_enterable(self._link)
             else:
                 self._settle_elsewhere()
-        if not account.may_enter(self._link):
+        if not account.may_enter(self.path):
             raise EmbeddedServerError(
                 f"the user {account.name} runs the server but cannot enter {self._link}"
             )

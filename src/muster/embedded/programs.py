@@ -46,7 +46,7 @@ def _reachable_copy(originals: tuple[Path, ...], *, root: Path, like: Path) -> P
     """Copy `originals`, keeping their places below `root`; one copy per content of the program `like`."""
     with like.open("rb") as program:
         fingerprint = hashlib.file_digest(program, "sha256").hexdigest()[:16]
-    copy = STATE / f"{like.name}-{fingerprint}"
+    copy = STATE / f"programs-{like.name}-{fingerprint}"
     if not copy.exists():
         make_enterable(STATE)
         staging = Path(tempfile.mkdtemp(dir=STATE, prefix="copying-"))
