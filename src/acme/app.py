@@ -1,0 +1,65 @@
+"""The sandbox put together: every object made once, every part's routes."""
+
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from acme import drawing, scripting
+from acme.access_tokens import AccessTokens
+from acme.accounts import Accounts
+from acme.clock import Clock
+from acme.directory import Directory
+from acme.faults import Fault, Faults
+from acme.google_error import GoogleError, OAuthError, answer
+from acme.groups import Groups
+from acme.id_tokens import IdTokens
+from acme.identity import Identity, write_files
+from acme.listing import PageTokens
+from acme.records import UserRecords
+from acme.request_log import RequestLog, empty_log
+from acme.safe import Safe
+from acme.scripting import Scripting
+from acme.seal import Seal
+from acme.service_account import ServiceAccount
+from acme.sign_in import Grants, SignIn
+from acme.tenant import AddressTaken, NobodyThere, Tenant
+from acme.tokens import Tokens
+
+
+def make_app(address: str, people: int, seed: int, home: Path) -> ASGIApp:
+    """Writes what clients need into `home` on the way."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    safe = Safe(home)
+    identity = Identity(address)
+    write_files(home, identity, safe)
+
+    clock = Clock()
+    seal = Seal(safe.secrets.seal)
+    tenant = Tenant(people, seed, safe.secrets.today, clock)
+    groups = Groups(tenant)
+    records = UserRecords(address)
+    accounts = Accounts(tenant, records)
+    grants = Grants()
+    access_tokens = AccessTokens(seal)
+    id_tokens = IdTokens(identity, safe)
+    service_account = ServiceAccount(identity, safe, tenant)
+    faults: list[Fault] = []
+    calls = empty_log()
+    parts = (
+        SignIn(identity, accounts, grants),
+        Tokens(identity, safe, accounts, grants, access_tokens, id_tokens, service_account),
+        Directory(tenant, groups, records, access_tokens, PageTokens(seal, clock)),
+        Scripting(tenant, groups, records, clock, safe, id_tokens, faults, calls),
+    )
+    app = Starlette(
+        routes=[*(route for part in parts for route in part.routes()), *drawing.routes()],
+        exception_handlers={
+            GoogleError: answer,
+            OAuthError: answer,
+            NobodyThere: scripting.refuse,
+            AddressTaken: scripting.refuse,
+            scripting.Refused: scripting.refuse,
+        },
+    )
+    return RequestLog(Faults(app, faults), calls)

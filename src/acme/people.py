@@ -1,0 +1,207 @@
+"""Who works at Acme: each person computed from seed and number, none stored."""
+
+from hashlib import blake2b
+from struct import Struct as Layout
+
+import msgspec
+
+from acme.company import CONTRACTORS_UNIT, DOMAIN, TEAMS, Office, Team, offices_of
+from acme.names import FAMILY, GIVEN, name_of, number_at
+
+DAY = 86_400
+_ADA, _BEN, _CY = range(3)
+_FIXED = ("ada", "ben", "cy")
+_FIXED_NAMES = (("Ada", "Lindqvist"), ("Ben", "Okoro"), ("Cy", "Marchetti-Rao"))
+FIRST_HEAD = len(_FIXED)
+_FIRST_REPORT = FIRST_HEAD + len(TEAMS)
+_FAN_OUT = 8
+
+# Each level of the tree of managers is one run of numbers: (its first number, how many of a team are in it).
+_LEVELS = [(FIRST_HEAD, 1)]
+while _LEVELS[-1][0] < 5_000_000:
+    _LEVELS.append((_FIRST_REPORT + (_LEVELS[-1][0] - FIRST_HEAD) * _FAN_OUT, _LEVELS[-1][1] * _FAN_OUT))
+
+# Google's ids are 21 digits. This walk through 20 digits can be undone, so an id says its number.
+_ID_SPACE = 10**20
+_ID_START = 7_320_508_075_688_772_935
+_ID_STEP = 61_803_398_874_989_484_821
+_ID_STEP_BACK = pow(_ID_STEP, -1, _ID_SPACE)
+
+_HIRED_FROM, _HIRED_UNTIL = 1_325_376_000, 1_735_689_600  # the years 2012 to 2024
+_CHANCES = 1 << 16
+_DRAWS = Layout("<16H8s")
+
+
+class Person(msgspec.Struct, frozen=True):
+    """One employee. Times are whole seconds since 1970, `None` where the thing has not happened."""
+
+    number: int
+    id: str
+    email: str
+    given: str
+    family: str
+    aliases: tuple[str, ...]
+    department: str
+    team: str
+    unit: str
+    title: str
+    manager: str | None
+    employee_number: str
+    office: Office
+    extension: int
+    has_mobile: bool
+    has_photo: bool
+    has_schemas: bool
+    created_at: int
+    last_login_at: int | None
+    is_admin: bool = False
+    is_delegated_admin: bool = False
+    is_guest: bool = False
+    is_enrolled_in_2sv: bool = False
+    is_enforced_in_2sv: bool = False
+    suspended_at: int | None = None
+    suspension_reason: str = "ADMIN"
+    archived_at: int | None = None
+    deleted_at: int | None = None
+    etag: str = ""
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.given} {self.family}"
+
+    @property
+    def technical_alias(self) -> str:
+        """The address Google adds to everyone, which nobody can remove."""
+        return f"{self.email}.test-google-a.com"
+
+    @property
+    def may_sign_in(self) -> bool:
+        return self.suspended_at is None and self.archived_at is None and self.deleted_at is None
+
+
+def team_number(number: int) -> int:
+    """Which of TEAMS a number belongs to, by the head it reports to in the end."""
+    start, of_a_team = next(level for level in reversed(_LEVELS) if level[0] <= number)
+    return (number - start) // of_a_team
+
+
+def team_numbers(team: int, size: int) -> list[range]:
+    """Everyone of a team in a company of `size`, as a few runs of numbers."""
+    runs = [
+        range(start + team * of_a_team, min(start + (team + 1) * of_a_team, size))
+        for start, of_a_team in _LEVELS
+    ]
+    return [run for run in runs if run]
+
+
+class Population:
+    """The people of one seed; `today` is the midnight (seconds) that recent events are counted back from."""
+
+    def __init__(self, seed: int, today: int) -> None:
+        self._seed = seed
+        self._today = today
+        self._key = seed.to_bytes(8, "big")
+
+    def number_of_id(self, person_id: str) -> int | None:
+        if len(person_id) != 21 or not person_id.isdecimal():
+            return None
+        return (int(person_id) - _ID_START - self._seed) * _ID_STEP_BACK % _ID_SPACE
+
+    def number_of_address(self, address: str) -> int | None:
+        """Undoes `person().email` and both kinds of alias; someone may no longer have the address."""
+        local_part, _, domain = address.lower().removesuffix(".test-google-a.com").partition("@")
+        if domain != DOMAIN:
+            return None
+        if local_part in _FIXED:
+            return _FIXED.index(local_part)
+        return number_at(local_part, self._seed)
+
+    def id_of(self, number: int) -> str:
+        return str(_ID_SPACE + (_ID_START + self._seed + number * _ID_STEP) % _ID_SPACE)
+
+    def address_of(self, number: int) -> str:
+        local_part = _FIXED[number] if number < FIRST_HEAD else name_of(number, self._seed).address
+        return f"{local_part}@{DOMAIN}"
+
+    def aliases_of(self, number: int) -> tuple[str, ...]:
+        if number < FIRST_HEAD or number % 8 != 3:
+            return ()
+        return (f"{name_of(number, self._seed).reversed_address}@{DOMAIN}",)
+
+    def person(self, number: int) -> Person:
+        draws = _DRAWS.unpack(blake2b(number.to_bytes(8, "big"), digest_size=40, key=self._key).digest())
+        fate, joining, joined, login, login_at, safety, rank, place, extension = draws[:9]
+        mobile, photo, schemas, title, left, contract, _spare, mark = draws[9:]
+        is_ordinary = number >= _FIRST_REPORT
+        team = TEAMS[team_number(number)] if number >= FIRST_HEAD else TEAMS[(11, 0, 4)[number]]
+        offices = offices_of(team)
+        created_at = self._created_at(joining if is_ordinary else _CHANCES, joined)
+        last_login_at = max(created_at, self._today - 30 * DAY * login_at * login_at // _CHANCES**2)
+        is_suspended = is_ordinary and fate < 0.03 * _CHANCES
+        is_archived = is_ordinary and 0.03 * _CHANCES <= fate < 0.042 * _CHANCES
+        left_at = max(created_at, self._today - 200 * DAY * left // _CHANCES)
+        given, family = self._name(number)
+        return Person(
+            number=number,
+            id=self.id_of(number),
+            email=self.address_of(number),
+            given=given,
+            family=family,
+            aliases=self.aliases_of(number),
+            department=team.department,
+            team=team.name,
+            unit=CONTRACTORS_UNIT if is_ordinary and contract < 0.04 * _CHANCES else team.unit,
+            title=_title(number, team, title),
+            manager=self._manager(number),
+            employee_number=f"{number + 1:07d}",
+            office=offices[place % len(offices)],
+            extension=extension % 10_000,
+            has_mobile=mobile < 0.6 * _CHANCES,
+            has_photo=photo < 0.8 * _CHANCES or not is_ordinary,
+            has_schemas=schemas < 0.25 * _CHANCES,
+            created_at=created_at,
+            last_login_at=_last_login(last_login_at, login, left_at if is_suspended or is_archived else None),
+            is_admin=number == _ADA or (is_ordinary and rank < 0.002 * _CHANCES),
+            is_delegated_admin=is_ordinary and 0.002 * _CHANCES <= rank < 0.008 * _CHANCES,
+            is_guest=is_ordinary and 0.008 * _CHANCES <= rank < 0.014 * _CHANCES,
+            is_enrolled_in_2sv=safety < 0.86 * _CHANCES or not is_ordinary,
+            is_enforced_in_2sv=safety < 0.71 * _CHANCES,
+            suspended_at=left_at if is_suspended else None,
+            suspension_reason="WEB_LOGIN_REQUIRED" if left % 5 == 0 else "ADMIN",
+            archived_at=left_at if is_archived else None,
+            etag=f"{mark.hex()}.{self._today // DAY}",
+        )
+
+    def _name(self, number: int) -> tuple[str, str]:
+        if number < FIRST_HEAD:
+            return _FIXED_NAMES[number]
+        name = name_of(number, self._seed)
+        return GIVEN[name.given], FAMILY[name.family]
+
+    def _created_at(self, joining: int, joined: int) -> int:
+        """One in forty joined within the last 30 days, whenever this runs; the others at a fixed time."""
+        if joining < _CHANCES // 40:
+            return self._today - 30 * DAY * joined // _CHANCES
+        return _HIRED_FROM + (_HIRED_UNTIL - _HIRED_FROM) * joined // _CHANCES
+
+    def _manager(self, number: int) -> str | None:
+        if number == _ADA:
+            return None
+        if number < _FIRST_REPORT:
+            return self.address_of(_ADA)
+        return self.address_of(FIRST_HEAD + (number - _FIRST_REPORT) // _FAN_OUT)
+
+
+def _title(number: int, team: Team, draw: int) -> str:
+    if number < FIRST_HEAD:
+        return ("Managing director", "Sales operations lead", "Engineer")[number]
+    if number < _FIRST_REPORT:
+        return f"Head of {team.name}"
+    return team.titles[draw % len(team.titles)]
+
+
+def _last_login(at: int, draw: int, left_at: int | None) -> int | None:
+    """Three in a hundred never came; who left was last here before."""
+    if draw < 0.03 * _CHANCES:
+        return None
+    return at if left_at is None else min(at, left_at)

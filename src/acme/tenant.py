@@ -1,0 +1,231 @@
+"""The tenant: Acme's people as they are at one step, computed people plus the changes scripts have made."""
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+import msgspec
+
+from acme.changes import Event, PersonPatch, changed
+from acme.clock import Clock
+from acme.company import CONTRACTORS_UNIT, TEAMS
+from acme.people import DAY, Person, Population
+
+UNDELETE_WINDOW = 20 * DAY
+_CACHED_LISTINGS = 16
+
+
+class NobodyThere(LookupError):
+    """No such person or group."""
+
+
+class AddressTaken(ValueError):
+    """The address belongs to somebody else."""
+
+
+class Tenant:
+    """`size` people are listed; one in fifty more was deleted before `today` (a midnight, seconds)."""
+
+    def __init__(self, size: int, seed: int, today: int, clock: Clock) -> None:
+        self.size = size
+        self._population = Population(seed, today)
+        self._today = today
+        self._clock = clock
+        self._leavers = range(size, size + size // 50)
+        self._forget_changes()
+
+    def _forget_changes(self) -> None:
+        self.events: list[Event] = []
+        self._changed: dict[int, Person] = {}
+        self._addresses: dict[str, int] = {}
+        self._group_changes: dict[str, tuple[list[str], set[str]]] = {}
+        self._end = self._leavers.stop
+        self._listings: dict[object, list[int]] = {}
+
+    # Looking up
+
+    @property
+    def step(self) -> int:
+        return len(self.events)
+
+    def person(self, number: int) -> Person:
+        """Anyone ever employed, the deleted included."""
+        return self._changed.get(number) or self._unchanged(number)
+
+    def _unchanged(self, number: int) -> Person:
+        person = self._population.person(number)
+        if number not in self._leavers:
+            return person
+        deleted_at = self._today - (number - self._leavers.start) % 19 * DAY - 3_600
+        return msgspec.structs.replace(
+            person,
+            deleted_at=deleted_at,
+            created_at=min(person.created_at, deleted_at - DAY),
+            last_login_at=person.last_login_at and min(person.last_login_at, deleted_at),
+        )
+
+    def find(self, key: str) -> Person | None:
+        """By id, address or alias, in any case of letters; the deleted while they could be restored."""
+        number = self._number(key.lower())
+        if number is None or not 0 <= number < self._end:
+            return None
+        person = self.person(number)
+        return None if self._is_purged(person) else person
+
+    def _number(self, key: str) -> int | None:
+        if "@" not in key:
+            return self._population.number_of_id(key)
+        number = self._addresses.get(key)
+        if number is None:
+            number = self._population.number_of_address(key)
+        if number is None or not 0 <= number < self._end:
+            return None
+        person = self.person(number)
+        return number if key in {person.email, *person.aliases, person.technical_alias} else None
+
+    def get(self, key: str) -> Person:
+        person = self.find(key)
+        if person is None:
+            raise NobodyThere(key)
+        return person
+
+    def is_gone(self, number: int) -> bool:
+        """Deleted, restorable or not."""
+        if (person := self._changed.get(number)) is not None:
+            return person.deleted_at is not None
+        return number in self._leavers
+
+    def _is_purged(self, person: Person) -> bool:
+        return person.deleted_at is not None and person.deleted_at + UNDELETE_WINDOW <= self._clock.now()
+
+    # Listing
+
+    def listed_from(self, number: int) -> Iterator[int]:
+        return (at for at in range(number, self._end) if not self.is_gone(at))
+
+    def deleted_from(self, number: int) -> Iterator[int]:
+        """Those who could still be restored."""
+        candidates = sorted({*self._leavers, *self._changed})
+        return (
+            at
+            for at in candidates
+            if at >= number and self.is_gone(at) and not self._is_purged(self.person(at))
+        )
+
+    def address_of(self, number: int) -> str:
+        """Cheaper than the whole person."""
+        person = self._changed.get(number)
+        return person.email if person else self._population.address_of(number)
+
+    def aliases_of(self, number: int) -> tuple[str, ...]:
+        person = self._changed.get(number)
+        return person.aliases if person else self._population.aliases_of(number)
+
+    def remembered(self, key: object, find: Callable[[], list[int]]) -> list[int]:
+        """A filtered or sorted listing costs a walk through everybody: a few are kept until a change."""
+        if key not in self._listings:
+            if len(self._listings) >= _CACHED_LISTINGS:
+                del self._listings[next(iter(self._listings))]
+            self._listings[key] = find()
+        return self._listings[key]
+
+    def units(self) -> list[str]:
+        """Paths of all organizational units but the root, parents first."""
+        paths = chain(
+            (team.unit for team in TEAMS), [CONTRACTORS_UNIT], (p.unit for p in self._changed.values())
+        )
+        parents = (
+            "/".join(parts[:end])
+            for parts in (path.split("/") for path in paths)
+            for end in range(2, len(parts) + 1)
+        )
+        return sorted(set(parents) - {""})
+
+    def group_changes(self, address: str) -> tuple[list[str], set[str]]:
+        """Addresses scripts added to a group, and those they removed."""
+        return self._group_changes.get(address, ([], set()))
+
+    # Changing
+
+    def change(self, key: str, patch: PersonPatch) -> Person:
+        """Raises NobodyThere or AddressTaken."""
+        person = self.get(key)
+        self._refuse_taken(patch, person)
+        self._record("changed", person.id, patch)
+        return self.person(person.number)
+
+    def hire(self, patch: PersonPatch) -> Person:
+        """Someone new, made up where the patch is silent. Raises AddressTaken."""
+        self._refuse_taken(patch, None)
+        number = self._end
+        self._record("hired", self._population.id_of(number), patch)
+        return self.person(number)
+
+    def change_group(self, address: str, added: list[str], removed: list[str]) -> None:
+        self._record("group_changed", address, None, added=added, removed=removed)
+
+    def rewind(self, step: int) -> None:
+        """Back to what the tenant was after so many events; 0 is the start."""
+        kept = self.events[:step]
+        self._forget_changes()
+        for event in kept:
+            self._apply(event)
+
+    def _refuse_taken(self, patch: PersonPatch, owner: Person | None) -> None:
+        wanted = {patch.primary_email} if isinstance(patch.primary_email, str) else set()
+        wanted |= set(patch.aliases) if isinstance(patch.aliases, list) else set()
+        for address in wanted:
+            holder = self.find(address)
+            if holder is None or holder.deleted_at is not None:
+                continue
+            if owner is None or holder.number != owner.number:
+                raise AddressTaken(address)
+
+    def _record(
+        self,
+        kind: str,
+        about: str,
+        patch: PersonPatch | None,
+        *,
+        added: list[str] | None = None,
+        removed: list[str] | None = None,
+    ) -> None:
+        self._apply(Event(self.step + 1, self._clock.now(), kind, about, patch, added or [], removed or []))
+
+    def _apply(self, event: Event) -> None:
+        self.events.append(event)
+        self._listings.clear()
+        if event.kind == "group_changed":
+            self._apply_to_group(event)
+            return
+        number = self._population.number_of_id(event.about)
+        if number is None or event.patch is None:
+            raise NobodyThere(event.about)
+        before = self._newcomer(number, event.at) if event.kind == "hired" else self.person(number)
+        after = changed(before, event.patch, event.at)
+        if event.kind == "hired":
+            aliases = tuple(event.patch.aliases or ())
+            after = msgspec.structs.replace(after, aliases=aliases)
+            self._end = number + 1
+        after = msgspec.structs.replace(after, etag=f"{before.etag}.{event.step}")
+        self._changed[number] = after
+        self._addresses |= dict.fromkeys((after.email, *after.aliases), number)
+
+    def _newcomer(self, number: int, at: int) -> Person:
+        return msgspec.structs.replace(
+            self._population.person(number),
+            created_at=at,
+            last_login_at=None,
+            suspended_at=None,
+            archived_at=None,
+            is_admin=False,
+            is_delegated_admin=False,
+            is_guest=False,
+        )
+
+    def _apply_to_group(self, event: Event) -> None:
+        added, removed = self.group_changes(event.about)
+        self._group_changes[event.about] = (
+            [address for address in added if address not in event.removed]
+            + [address for address in event.added if address not in added],
+            (removed | set(event.removed)) - set(event.added),
+        )
