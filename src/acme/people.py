@@ -29,6 +29,11 @@ _ID_STEP_BACK = pow(_ID_STEP, -1, _ID_SPACE)
 
 _HIRED_FROM, _HIRED_UNTIL = 1_325_376_000, 1_735_689_600  # the years 2012 to 2024
 _CHANCES = 1 << 16
+_SUSPENDED, _ARCHIVED = _CHANCES * 30 // 1000, _CHANCES * 42 // 1000
+_ADMIN, _DELEGATED, _GUEST = _CHANCES * 2 // 1000, _CHANCES * 8 // 1000, _CHANCES * 14 // 1000
+_ENROLLED, _ENFORCED = _CHANCES * 86 // 100, _CHANCES * 71 // 100
+_MOBILE, _PHOTO, _SCHEMAS = _CHANCES * 60 // 100, _CHANCES * 80 // 100, _CHANCES * 25 // 100
+_CONTRACTOR, _NEVER_CAME, _JOINER = _CHANCES * 4 // 100, _CHANCES * 3 // 100, _CHANCES * 25 // 1000
 _DRAWS = Layout("<16H8s")
 
 
@@ -137,8 +142,8 @@ class Population:
         offices = offices_of(team)
         created_at = self._created_at(joining if is_ordinary else _CHANCES, joined)
         last_login_at = max(created_at, self._today - 30 * DAY * login_at * login_at // _CHANCES**2)
-        is_suspended = is_ordinary and fate < 0.03 * _CHANCES
-        is_archived = is_ordinary and 0.03 * _CHANCES <= fate < 0.042 * _CHANCES
+        is_suspended = is_ordinary and fate < _SUSPENDED
+        is_archived = is_ordinary and _SUSPENDED <= fate < _ARCHIVED
         left_at = max(created_at, self._today - 200 * DAY * left // _CHANCES)
         given, family = self._name(number)
         return Person(
@@ -150,22 +155,22 @@ class Population:
             aliases=self.aliases_of(number),
             department=team.department,
             team=team.name,
-            unit=CONTRACTORS_UNIT if is_ordinary and contract < 0.04 * _CHANCES else team.unit,
+            unit=CONTRACTORS_UNIT if is_ordinary and contract < _CONTRACTOR else team.unit,
             title=_title(number, team, title),
             manager=self._manager(number),
             employee_number=f"{number + 1:07d}",
             office=offices[place % len(offices)],
             extension=extension % 10_000,
-            has_mobile=mobile < 0.6 * _CHANCES,
-            has_photo=photo < 0.8 * _CHANCES or not is_ordinary,
-            has_schemas=schemas < 0.25 * _CHANCES,
+            has_mobile=mobile < _MOBILE,
+            has_photo=photo < _PHOTO or not is_ordinary,
+            has_schemas=schemas < _SCHEMAS,
             created_at=created_at,
             last_login_at=_last_login(last_login_at, login, left_at if is_suspended or is_archived else None),
-            is_admin=number == _ADA or (is_ordinary and rank < 0.002 * _CHANCES),
-            is_delegated_admin=is_ordinary and 0.002 * _CHANCES <= rank < 0.008 * _CHANCES,
-            is_guest=is_ordinary and 0.008 * _CHANCES <= rank < 0.014 * _CHANCES,
-            is_enrolled_in_2sv=safety < 0.86 * _CHANCES or not is_ordinary,
-            is_enforced_in_2sv=safety < 0.71 * _CHANCES,
+            is_admin=number == _ADA or (is_ordinary and rank < _ADMIN),
+            is_delegated_admin=is_ordinary and _ADMIN <= rank < _DELEGATED,
+            is_guest=is_ordinary and _DELEGATED <= rank < _GUEST,
+            is_enrolled_in_2sv=safety < _ENROLLED or not is_ordinary,
+            is_enforced_in_2sv=safety < _ENFORCED,
             suspended_at=left_at if is_suspended else None,
             suspension_reason="WEB_LOGIN_REQUIRED" if left % 5 == 0 else "ADMIN",
             archived_at=left_at if is_archived else None,
@@ -180,7 +185,7 @@ class Population:
 
     def _created_at(self, joining: int, joined: int) -> int:
         """One in forty joined within the last 30 days, whenever this runs; the others at a fixed time."""
-        if joining < _CHANCES // 40:
+        if joining < _JOINER:
             return self._today - 30 * DAY * joined // _CHANCES
         return _HIRED_FROM + (_HIRED_UNTIL - _HIRED_FROM) * joined // _CHANCES
 
@@ -202,6 +207,6 @@ def _title(number: int, team: Team, draw: int) -> str:
 
 def _last_login(at: int, draw: int, left_at: int | None) -> int | None:
     """Three in a hundred never came; who left was last here before."""
-    if draw < 0.03 * _CHANCES:
+    if draw < _NEVER_CAME:
         return None
     return at if left_at is None else min(at, left_at)

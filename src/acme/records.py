@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from acme.company import CUSTOMER
 from acme.field_mask import Mask, below, prune
@@ -10,10 +11,8 @@ from acme.people import Person
 
 Record = dict[str, Any]
 Maker = Callable[[Person], object]
-Column = tuple[str, Maker, Mask]
 
 _FLOORS = 6
-_ENGLISH = [{"languageCode": "en", "preference": "preferred"}]
 _SKILLS = ("SQL", "Negotiation", "Rust", "Python", "Facilitation", "Accounting", "Design", "First aid")
 
 
@@ -21,37 +20,68 @@ def timestamp(at: int | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat()[:19] + ".000Z"
 
 
-class UserRecords:
-    """One maker a field, so that a mask costs nothing for what it leaves out."""
+class Columns(NamedTuple):
+    """The fields a mask asks for, sorted by what they cost."""
 
+    constant: Record
+    copied: tuple[str, ...]
+    copy: Callable[[Person], tuple[object, ...]]
+    made: list[tuple[str, Maker, Mask]]
+
+
+class UserRecords:
     def __init__(self, address: str) -> None:
         self._address = address
-        self._makers: dict[str, Maker] = _MAKERS | {
+        self._makers: dict[str, Maker] = _MADE | {
             "thumbnailPhotoUrl": lambda person: self.photo_address(person) if person.has_photo else None
         }
-        self.known = frozenset(self._makers)
+        self.known = frozenset(self._makers) | _CONSTANT.keys() | _COPIED.keys()
 
     def photo_address(self, person: Person) -> str:
         return f"{self._address}/photos/{person.id}"
 
-    def columns(self, mask: Mask, *, with_schemas: bool) -> list[Column]:
-        """The makers a mask asks for, in Google's order of fields."""
-        return [
-            (name, make, wanted)
-            for name, make in self._makers.items()
-            if (wanted := below(mask, name)) is not None and (with_schemas or name != "customSchemas")
-        ]
+    def columns(self, mask: Mask, schemas: Mask | None) -> Columns:
+        """`schemas` are the custom ones wanted; None for none, an empty mask for all."""
+        copied = {name: place for name, place in _COPIED.items() if below(mask, name) is not None}
+        return Columns(
+            constant={
+                name: prune(value, wanted)
+                for name, value in _CONSTANT.items()
+                if (wanted := below(mask, name)) is not None
+            },
+            copied=tuple(copied),
+            copy=_getter(tuple(copied.values())),
+            made=[
+                (name, make, wanted)
+                for name, make in self._makers.items()
+                if (wanted := self._wanted(name, mask, schemas)) is not None
+            ],
+        )
+
+    def _wanted(self, name: str, mask: Mask, schemas: Mask | None) -> Mask | None:
+        wanted = below(mask, name)
+        if name != "customSchemas" or wanted is None or schemas is None:
+            return wanted if name != "customSchemas" else None
+        return schemas or wanted
 
 
-def record(person: Person, columns: list[Column]) -> Record:
+def _getter(attributes: tuple[str, ...]) -> Callable[[Person], tuple[object, ...]]:
+    """A tuple whatever their number; `attrgetter` alone gives a bare value for one."""
+    if len(attributes) < 2:
+        return lambda person: tuple(getattr(person, attribute) for attribute in attributes)
+    return attrgetter(*attributes)
+
+
+def record(person: Person, columns: Columns) -> Record:
     """Fields without a value, and empty collections, are left out as Google leaves them out."""
-    made: Record = {}
-    for name, make, mask in columns:
+    filled = columns.constant | dict(zip(columns.copied, columns.copy(person), strict=True))
+    for name, make, mask in columns.made:
         value = make(person)
-        if value is None or value == []:
-            continue
-        made[name] = prune(value, mask) if mask else value
-    return made
+        if mask and value is not None:
+            value = prune(value, mask) or None
+        if value is not None:
+            filled[name] = value
+    return filled
 
 
 def _emails(person: Person) -> list[Record]:
@@ -113,18 +143,32 @@ def _custom_schemas(person: Person) -> Record | None:
     }
 
 
-_MAKERS: dict[str, Maker] = {
-    "kind": lambda _: "admin#directory#user",
-    "id": lambda person: person.id,
+_CONSTANT: Record = {
+    "kind": "admin#directory#user",
+    "changePasswordAtNextLogin": False,
+    "ipWhitelisted": False,
+    "languages": [{"languageCode": "en", "preference": "preferred"}],
+    "customerId": CUSTOMER,
+    "isMailboxSetup": True,
+    "includeInGlobalAddressList": True,
+}
+_COPIED = {
+    "id": "id",
+    "primaryEmail": "email",
+    "isAdmin": "is_admin",
+    "isDelegatedAdmin": "is_delegated_admin",
+    "orgUnitPath": "unit",
+    "isEnrolledIn2Sv": "is_enrolled_in_2sv",
+    "isEnforcedIn2Sv": "is_enforced_in_2sv",
+    "isGuestUser": "is_guest",
+}
+_MADE: dict[str, Maker] = {
     "etag": lambda person: f'"{person.etag}"',
-    "primaryEmail": lambda person: person.email,
     "name": lambda person: {
         "givenName": person.given,
         "familyName": person.family,
         "fullName": person.full_name,
     },
-    "isAdmin": lambda person: person.is_admin,
-    "isDelegatedAdmin": lambda person: person.is_delegated_admin,
     "lastLoginTime": lambda person: timestamp(person.last_login_at or 0),
     "creationTime": lambda person: timestamp(person.created_at),
     "deletionTime": lambda person: timestamp(person.deleted_at),
@@ -134,24 +178,14 @@ _MAKERS: dict[str, Maker] = {
     "suspensionTime": lambda person: timestamp(person.suspended_at),
     "archived": lambda person: person.archived_at is not None,
     "archivalTime": lambda person: timestamp(person.archived_at),
-    "changePasswordAtNextLogin": lambda _: False,
-    "ipWhitelisted": lambda _: False,
     "emails": _emails,
     "externalIds": lambda person: [{"value": person.employee_number, "type": "organization"}],
     "relations": lambda person: [{"value": person.manager, "type": "manager"}] if person.manager else None,
     "organizations": _organizations,
     "phones": _phones,
-    "languages": lambda _: _ENGLISH,
     "locations": _locations,
-    "aliases": lambda person: list(person.aliases),
+    "aliases": lambda person: person.aliases or None,
     "nonEditableAliases": lambda person: [person.technical_alias],
-    "customerId": lambda _: CUSTOMER,
-    "orgUnitPath": lambda person: person.unit,
-    "isMailboxSetup": lambda _: True,
-    "isEnrolledIn2Sv": lambda person: person.is_enrolled_in_2sv,
-    "isEnforcedIn2Sv": lambda person: person.is_enforced_in_2sv,
-    "includeInGlobalAddressList": lambda _: True,
-    "isGuestUser": lambda person: person.is_guest,
     "thumbnailPhotoEtag": lambda person: f'"photo-{person.id}"' if person.has_photo else None,
     "customSchemas": _custom_schemas,
 }

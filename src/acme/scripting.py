@@ -13,6 +13,7 @@ from starlette.routing import Route
 from acme.changes import PersonPatch
 from acme.clock import Clock
 from acme.faults import KINDS, Fault
+from acme.field_mask import EVERYTHING
 from acme.groups import Groups
 from acme.id_tokens import Forgery, IdTokens
 from acme.people import Person
@@ -59,7 +60,7 @@ class Scripting:
     ) -> None:
         self._tenant = tenant
         self._groups = groups
-        self._columns = records.columns({}, with_schemas=True)
+        self._columns = records.columns(EVERYTHING, EVERYTHING)
         self._clock = clock
         self._safe = safe
         self._id_tokens = id_tokens
