@@ -55,7 +55,11 @@ def wait_until_gone(processes: list[psutil.Process]) -> None:
 def test_the_servers_end_when_muster_is_killed(home: Path) -> None:
     servers = killed_muster(home)
 
-    wait_until_gone(servers)
+    try:
+        wait_until_gone(servers)
+    finally:
+        for survivor in filter(is_alive, servers):
+            survivor.kill()
 
 
 def test_the_next_muster_starts_on_the_folder_of_a_killed_one(

@@ -136,7 +136,8 @@ def test_a_process_id_left_by_a_crash_and_used_anew_is_no_obstacle(
     assert valkey.is_running
 
 
-def test_half_a_set_up_is_begun_anew(postgres: Postgres, home: Path) -> None:
+def test_half_a_set_up_is_begun_anew(home: Path) -> None:
+    postgres = Postgres(home)
     draft = home / "postgres" / "data.draft"
     draft.mkdir(parents=True)
     (draft / "PG_VERSION").write_text("18\n")
@@ -145,13 +146,15 @@ def test_half_a_set_up_is_begun_anew(postgres: Postgres, home: Path) -> None:
 
     assert ask(postgres, "SELECT 1") == "1"
     assert not draft.exists()
+    postgres.stop()
 
 
-def test_the_address_stays_the_same_for_the_next_start_and_the_next_muster(home: Path) -> None:
-    first = Postgres(home)
-    first.start()
-    url = first.url
-    first.stop()
+def test_the_address_stays_the_same_for_the_next_start_and_the_next_muster(
+    postgres: Postgres, home: Path
+) -> None:
+    postgres.start()
+    url = postgres.url
+    postgres.stop()
 
     second = Postgres(home)
     second.start()
@@ -169,9 +172,9 @@ def test_another_process_knows_the_address_of_a_running_server(postgres: Postgre
     assert Postgres(home).url == postgres.url
 
 
-def test_there_is_no_address_before_the_first_start(postgres: Postgres) -> None:
+def test_there_is_no_address_before_the_first_start(home: Path) -> None:
     with pytest.raises(EmbeddedServerError, match="no server was set up there"):
-        _ = postgres.url
+        _ = Postgres(home).url
 
 
 def test_the_password_is_asked_for(postgres: Postgres) -> None:

@@ -84,10 +84,14 @@ class ServerFolder:
         """Write a small file that only `account` can read; never half of it."""
         path = self.path / name
         handle, draft = tempfile.mkstemp(dir=self.path, prefix=f"{name}-")
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        account.own(Path(draft))
-        Path(draft).replace(path)
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(text)
+            account.own(Path(draft))
+            Path(draft).replace(path)
+        except OSError:
+            Path(draft).unlink()
+            raise
         return path
 
     def open_log(self, account: Account) -> IO[bytes]:

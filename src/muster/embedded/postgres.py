@@ -19,6 +19,12 @@ from muster.embedded.server import Server
 USER = "muster"
 DATABASE = "muster"
 _SETUP_SECONDS = 120.0
+_INITDB = (
+    *("--username", USER, "--auth", "scram-sha-256", "--data-checksums"),
+    *("--encoding", "UTF8", "--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
+)
+_SINGLE = ("-c", "exit_on_error=true", "postgres")
+_CREATE_DATABASE = f"CREATE DATABASE {DATABASE};\n"
 _SETTINGS = {
     "synchronous_commit": "on",
     "listen_addresses": LOOPBACK,
@@ -83,40 +89,32 @@ class Postgres(Server):
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
         account.own(draft)
-        initdb: list[str | Path] = [programs / "initdb", "-D", draft, "-U", USER]
-        initdb += ["-A", "scram-sha-256", "--pwfile", self._folder.path / "password", "--data-checksums"]
-        initdb += ["-E", "UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        self._run(initdb, account)
-        single_user: list[str | Path] = [
-            programs / "postgres",
-            "--single",
-            "-D",
-            draft,
-            "-c",
-            "exit_on_error=true",
-            "postgres",
-        ]
-        self._run(single_user, account, read=f"CREATE DATABASE {DATABASE};\n")
+        password = self._folder.path / "password"
+        try:
+            self._run([programs / "initdb", "-D", draft, "--pwfile", password, *_INITDB], account)
+            self._run(
+                [programs / "postgres", "--single", "-D", draft, *_SINGLE], account, read=_CREATE_DATABASE
+            )
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)  # it may be what filled the disk
+            raise
         draft.rename(self._folder.data)
 
     def _run(self, command: Sequence[str | Path], account: Account, *, read: str = "") -> None:
-        process = launch(
+        """Run a set-up program to its end, with `read` as its input."""
+        with launch(
             command,
             account=account,
             folder=self._folder.path,
             read=subprocess.PIPE,
             output=subprocess.PIPE,
             death_signal=signal.SIGTERM,
-        )
-        with process:
+        ) as process:
             try:
                 said, _ = process.communicate(read.encode(), timeout=_SETUP_SECONDS)
-            except BaseException as error:
-                process.kill()
-                if isinstance(error, subprocess.TimeoutExpired):
-                    raise RefusedToStartError(
-                        f"PostgreSQL could not be set up in {_SETUP_SECONDS:.0f} s: is the disk very slow?"
-                    ) from error
-                raise
+            except subprocess.TimeoutExpired as slow:
+                raise RefusedToStartError(f"PostgreSQL was not set up in {_SETUP_SECONDS:.0f} s") from slow
+            finally:
+                process.kill()  # does nothing to one that has ended
         if process.returncode != 0:
             raise refusal(self.title, said.decode(errors="replace"), folder=self._folder.path)
