@@ -94,9 +94,9 @@ CREATE TABLE people_syncs (
     removed     integer NOT NULL DEFAULT 0,
     retried     integer NOT NULL DEFAULT 0
 );
--- One run at a time, and one waiting behind it; the database itself says so.
+-- One run at a time, and one of a kind waiting behind it; the database itself says so.
 CREATE UNIQUE INDEX people_syncs_running ON people_syncs ((true)) WHERE status = 'running';
-CREATE UNIQUE INDEX people_syncs_waiting ON people_syncs ((true)) WHERE status = 'waiting';
+CREATE UNIQUE INDEX people_syncs_waiting ON people_syncs (dry_run) WHERE status = 'waiting';
 
 -- Whom a listing has shown so far. Unlogged: a crash of the server only means listing anew.
 CREATE UNLOGGED TABLE people_listing (

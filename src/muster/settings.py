@@ -20,6 +20,7 @@ from environs import EnvError, FileAwareEnv
 from typing_extensions import override
 
 from muster.errors import SettingsError
+from muster.platform.addresses import is_loopback
 
 DEFAULT_HOME = ".muster"
 INSTANCE_FILE = "instance.env"
@@ -118,15 +119,6 @@ def home_folder(env: FileAwareEnv) -> Path:
 def child_environment(**values: str) -> dict[str, str]:
     """The environment of this process with `values` over it, for the processes `muster up` starts."""
     return {**os.environ, **values}
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _settings(env: FileAwareEnv) -> Settings:

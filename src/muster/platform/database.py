@@ -132,6 +132,11 @@ class Database:
         async with self._connected(deadline) as connection:
             yield Statements(connection)
 
+    async def execute(self, statement: Statement, parameters: Parameters = None) -> int:
+        """One statement, committed; the number of rows touched."""
+        async with self.reading() as statements:
+            return await statements.execute(statement, parameters)
+
     async def rows(self, shape: type[Row], statement: Statement, parameters: Parameters = None) -> list[Row]:
         async with self.reading() as statements:
             return await statements.rows(shape, statement, parameters)

@@ -58,8 +58,8 @@ class Request(StarletteRequest):
         return Origin(request_id=self.scope["state"]["request_id"], address=self.scope["state"]["address"])
 
 
-Handler = Callable[..., Awaitable[Response]]
-"""Takes the request, then what the route `reads` if it reads anything."""
+Handler = Callable[..., Awaitable[Response | msgspec.Struct]]
+"""Takes the request, then what the route `reads` if it reads anything; a struct is answered as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,24 @@
+"""Whether people can sign in, and only the right ones."""
+
+from collections.abc import Sequence
+
+from muster.access.google_signin import GoogleSignIn
+from muster.platform.probe import Failed, Probe
+
+
+class AccessProbes:
+    def __init__(self, google: GoogleSignIn, *, allowed_domains: Sequence[str]) -> None:
+        self._google = google
+        self._allowed_domains = allowed_domains
+
+    def probes(self) -> list[Probe]:
+        return [Probe(row="signin.discovery", ask=self.discovery)]
+
+    async def discovery(self) -> str:
+        metadata = await self._google.metadata(fresh=True)
+        keys = await self._google.signing_keys(fresh=True)
+        if not keys:
+            raise Failed(f"{metadata.jwks_uri} publishes no signing key")
+        return (
+            f"{metadata.issuer}, {len(keys)} signing keys; only {', '.join(self._allowed_domains)} may enter"
+        )

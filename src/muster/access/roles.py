@@ -1,0 +1,26 @@
+"""Who may do what, in one table an auditor can read."""
+
+from enum import StrEnum
+
+
+class Permission(StrEnum):
+    USE_PORTAL = "use the portal"
+    SEE_PEOPLE = "see people"
+    SYNC_PEOPLE = "sync people"
+    SEE_CHECKLIST = "see the checklist"
+    PROVE_CHECKLIST = "prove the checklist"
+
+
+class Role(StrEnum):
+    MEMBER = "member"
+    SALES = "sales"
+    ADMIN = "admin"
+
+
+_EVERYONE = frozenset({Permission.USE_PORTAL, Permission.SEE_PEOPLE})
+
+GRANTS: dict[Role, frozenset[Permission]] = {
+    Role.MEMBER: _EVERYONE,
+    Role.SALES: _EVERYONE,
+    Role.ADMIN: frozenset(Permission),
+}

@@ -1,0 +1,156 @@
+"""Signing in and out."""
+
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import msgspec
+from starlette.responses import RedirectResponse, Response
+
+from muster.access.account import Accounts
+from muster.access.gate import Site
+from muster.access.google_signin import ATTEMPT_LIFETIME, GoogleSignIn, SignInRefused
+from muster.access.roles import Permission
+from muster.platform import audit
+from muster.platform.database import Database
+from muster.platform.pages import Pages
+from muster.platform.rate_limit import SIGNING_IN
+from muster.platform.routes import Anyone, Request, Route
+from muster.platform.sessions import Sessions, new_session
+from muster.platform.telemetry import logger
+
+
+class SignInPage(msgspec.Struct, frozen=True):
+    next: str = "/"
+
+
+class BeginSignIn(msgspec.Struct, frozen=True):
+    next: str = "/"
+    login_hint: str = ""
+
+
+class Callback(msgspec.Struct, frozen=True):
+    state: str = ""
+    code: str = ""
+    error: str = ""
+
+
+class AccessPages:
+    def __init__(
+        self,
+        database: Database,
+        accounts: Accounts,
+        google: GoogleSignIn,
+        sessions: Sessions,
+        pages: Pages,
+        site: Site,
+        *,
+        company: str,
+    ) -> None:
+        self._database = database
+        self._accounts = accounts
+        self._google = google
+        self._sessions = sessions
+        self._pages = pages
+        self._site = site
+        self._company = company
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(path="/sign-in", handler=self.show, may=Anyone.MAY, reads=SignInPage),
+            Route(
+                path="/sign-in/google",
+                handler=self.begin,
+                may=Anyone.MAY,
+                reads=BeginSignIn,
+                limit=SIGNING_IN,
+            ),
+            Route(
+                path="/sign-in/google/callback",
+                handler=self.finish,
+                may=Anyone.MAY,
+                reads=Callback,
+                limit=SIGNING_IN,
+            ),
+            Route(path="/sign-out", method="POST", handler=self.sign_out, may=Permission.USE_PORTAL),
+        ]
+
+    async def show(self, request: Request, asked: SignInPage) -> Response:
+        return self._pages.render(
+            request,
+            "sign_in.html",
+            title="Sign in",
+            next=safe_path(asked.next),
+            company=self._company,
+            problem=None,
+        )
+
+    async def begin(self, request: Request, asked: BeginSignIn) -> Response:
+        begun = await self._google.begin(
+            next_path=safe_path(asked.next),
+            redirect_uri=f"{self._site.base_url(request)}/sign-in/google/callback",
+            login_hint=asked.login_hint,
+        )
+        response = RedirectResponse(begun.url, status_code=303)
+        self._set_cookie(response, self._site.attempt_cookie, begun.browser, ATTEMPT_LIFETIME)
+        return response
+
+    async def finish(self, request: Request, asked: Callback) -> Response:
+        if asked.error:
+            raise SignInRefused("Google did not sign you in. Please start again.")
+        finished = await self._google.finish(
+            state=asked.state,
+            code=asked.code,
+            browser=request.cookies.get(self._site.attempt_cookie, ""),
+        )
+        account = await self._accounts.sign_in(finished.identity, request.origin)
+        # A session id from before is never kept: whoever planted it would be signed in too.
+        if earlier := request.cookies.get(self._site.session_cookie):
+            await self._sessions.end(earlier)
+        session_id = await self._sessions.start(
+            new_session(
+                account.actor(),
+                user_agent=request.headers.get("user-agent", ""),
+                address=request.origin.address,
+            )
+        )
+        logger.info("signed_in", account=account.id)
+        response = RedirectResponse(finished.next, status_code=303)
+        self._set_cookie(response, self._site.session_cookie, session_id, self._sessions.lifetime)
+        self._drop_cookie(response, self._site.attempt_cookie)
+        return response
+
+    async def sign_out(self, request: Request) -> Response:
+        await self._sessions.end(request.session_id)
+        async with self._database.transaction() as tx:
+            await audit.record(
+                tx,
+                "accounts.signed_out",
+                by=request.actor,
+                subject=f"account:{request.actor.account_id}",
+                origin=request.origin,
+            )
+        response = RedirectResponse("/sign-in", status_code=303)
+        self._drop_cookie(response, self._site.session_cookie)
+        response.headers["clear-site-data"] = '"cache"'
+        return response
+
+    def _set_cookie(self, response: Response, name: str, value: str, lifetime: timedelta) -> None:
+        response.set_cookie(
+            name,
+            value,
+            max_age=int(lifetime.total_seconds()),
+            path="/",
+            secure=self._site.is_https,
+            httponly=True,
+            samesite="lax",
+        )
+
+    def _drop_cookie(self, response: Response, name: str) -> None:
+        response.delete_cookie(name, path="/", secure=self._site.is_https, httponly=True, samesite="lax")
+
+
+def safe_path(path: str) -> str:
+    """A path of this portal, or `/`: never an address that leads away from it."""
+    parts = urlsplit(path)
+    leads_away = parts.scheme or parts.netloc or not path.startswith("/") or path.startswith(("//", "/\\"))
+    return "/" if leads_away or any(ord(char) < 32 or char == "\\" for char in path) else path

@@ -1,0 +1,25 @@
+"""What the workers do for the directory."""
+
+from datetime import timedelta
+
+from muster.people.sync import PeopleSync
+from muster.platform.queue import Job, Work
+
+
+class PeopleJobs:
+    def __init__(self, sync: PeopleSync, *, every: timedelta) -> None:
+        self._sync = sync
+        self.sync = Job(
+            name="people.sync",
+            queue="people",
+            run=self._run,
+            every=every,
+            deadline=timedelta(hours=2),
+            backoff=timedelta(seconds=30),
+        )
+
+    def jobs(self) -> list[Job]:
+        return [self.sync]
+
+    async def _run(self, work: Work) -> None:
+        await self._sync.run()

@@ -1,0 +1,74 @@
+"""A person of the company: what is kept of a Workspace user, and when two readings are the same."""
+
+import hashlib
+import unicodedata
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+
+class Status(StrEnum):
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    ARCHIVED = "archived"
+    DELETED = "deleted"
+
+
+class Phone(msgspec.Struct, frozen=True):
+    label: str
+    value: str
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """Our own projection of a Workspace user; everything in it is shown or searched somewhere."""
+
+    google_id: str
+    email: str
+    name: str
+    given_name: str
+    family_name: str
+    status: Status
+    title: str
+    department: str
+    org_unit: str
+    employee_id: str
+    manager_email: str
+    aliases: list[str]
+    phones: list[Phone]
+    locations: list[str]
+    photo_url: str
+    is_admin: bool
+    is_guest: bool
+    enrolled_2sv: bool
+    suspended_reason: str
+    suspended_at: datetime | None
+    joined_at: datetime | None
+    last_login_at: datetime | None
+
+    def fingerprint(self) -> bytes:
+        """16 bytes that change when, and only when, anything kept of this person does.
+
+        Google's etag will not do: it also moves with fields that are not kept.
+        """
+        return hashlib.blake2b(msgspec.msgpack.encode(self), digest_size=16).digest()
+
+    @property
+    def sort_name(self) -> str:
+        return folded(f"{self.family_name} {self.given_name}")
+
+    @property
+    def search_text(self) -> str:
+        return folded(" ".join([self.name, self.email, *self.aliases, self.department, self.title]))
+
+
+def folded(text: str) -> str:
+    """Without case and accents, so that "Zoë" is found by "zoe" and sorted beside it."""
+    parts = unicodedata.normalize("NFKD", text.translate(_UNFOLDABLE))
+    return "".join(char for char in parts if not unicodedata.combining(char)).casefold().strip()
+
+
+_UNFOLDABLE = str.maketrans(
+    {"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "æ": "ae", "Æ": "AE"}
+)
+"""Letters that Unicode does not take apart, though people type them plain."""

@@ -1,0 +1,150 @@
+"""Pages: one frame, one set of filters, and what every template is told."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.responses import HTMLResponse
+
+from muster import __version__
+from muster.platform.actor import Actor
+from muster.platform.csrf import Csrf
+from muster.platform.routes import Request, Route
+
+PACKAGE = Path(__file__).parents[1]
+
+
+class NavEntry(msgspec.Struct, frozen=True, kw_only=True):
+    label: str
+    href: str
+    icon: str
+    current: bool
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """Whoever is signed in, as the frame shows them."""
+
+    name: str
+    email: str
+    initials: str
+    role_label: str
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    title: str
+    nav: list[NavEntry]
+    person: Person | None
+    sandbox: bool
+    csrf: str
+    nonce: str
+    request_id: str
+    now: datetime
+    version: str
+
+
+class Pages:
+    def __init__(self, csrf: Csrf, *, sandbox: bool) -> None:
+        self._csrf = csrf
+        self._sandbox = sandbox
+        self._places: list[Route] = []
+        self._environment = Environment(
+            loader=FileSystemLoader(PACKAGE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters.update(age=age, when=when, number=number, initials=initials)
+
+    def navigate(self, routes: Sequence[Route]) -> None:
+        """Take the navigation from the table of all routes, which is whole only once every slice is."""
+        self._places = sorted((route for route in routes if route.nav), key=_order)
+
+    def render(
+        self, request: Request, template: str, *, title: str, status: int = 200, **context: Any
+    ) -> HTMLResponse:
+        page = self._page(request, title)
+        body = self._environment.get_template(template).render(page=page, **context)
+        return HTMLResponse(body, status_code=status)
+
+    def _page(self, request: Request, title: str) -> Page:
+        state = request.scope["state"]
+        session, session_id = state.get("session"), state.get("session_id")
+        actor: Actor | None = session.actor if session else None
+        return Page(
+            title=title,
+            nav=self._navigation(actor, request.url.path) if actor else [],
+            person=_person(actor) if actor else None,
+            sandbox=self._sandbox,
+            csrf=self._csrf.token(session_id) if actor else "",
+            nonce=state["nonce"],
+            request_id=state["request_id"],
+            now=datetime.now(UTC),
+            version=__version__,
+        )
+
+    def _navigation(self, actor: Actor, path: str) -> list[NavEntry]:
+        allowed = [route for route in self._places if actor.may(route.may)]
+        # /people/syncs belongs to its own entry, not also to /people: the longest match is the place.
+        here = max((route.path for route in allowed if _within(path, route.path)), key=len, default=None)
+        return [
+            NavEntry(label=route.nav.label, href=route.path, icon=route.nav.icon, current=route.path == here)
+            for route in allowed
+            if route.nav
+        ]
+
+
+def age(moment: datetime | None, now: datetime | None = None) -> str:
+    """How long ago, in the words of a glance: "just now", "3 min ago", "2 days ago", "never"."""
+    if moment is None:
+        return "never"
+    seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
+    if seconds < 0:
+        return "soon"
+    for limit, size, unit in (
+        (50, 0, ""),
+        (3600, 60, "min"),
+        (86_400, 3600, "h"),
+        (30 * 86_400, 86_400, "day"),
+    ):
+        if seconds < limit:
+            if not size:
+                return "just now"
+            count = max(1, round(seconds / size))
+            return f"{count} {unit}{'s' if unit == 'day' and count != 1 else ''} ago"
+    return f"{moment:%d %b %Y}".lstrip("0")
+
+
+def when(moment: datetime | None) -> Markup:
+    if moment is None:
+        return Markup("never")
+    exact = f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(moment.isoformat(), exact, age(moment))
+
+
+def number(value: float) -> str:
+    return f"{value:,}"
+
+
+def initials(name: str) -> str:
+    words = [word for word in name.split() if word[0].isalnum()]
+    return escape("".join(word[0] for word in (words[:1] + words[1:][-1:]))).upper()
+
+
+def _person(actor: Actor) -> Person:
+    return Person(
+        name=actor.name, email=actor.email, initials=initials(actor.name), role_label=actor.role.capitalize()
+    )
+
+
+def _order(route: Route) -> int:
+    return route.nav.order if route.nav else 0
+
+
+def _within(path: str, place: str) -> bool:
+    return path == place or (place != "/" and path.startswith(place + "/"))

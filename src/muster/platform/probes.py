@@ -1,0 +1,225 @@
+"""Probes of what every slice stands on: PostgreSQL, Redis, sessions, the queue, workers, headers."""
+
+import asyncio
+import re
+import secrets
+from datetime import timedelta
+
+import httpx2
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from muster import __version__
+from muster.platform import migrations, security_headers
+from muster.platform.actor import Actor
+from muster.platform.database import Database
+from muster.platform.heartbeat import Heartbeats
+from muster.platform.probe import Failed, Probe
+from muster.platform.queue import QUEUES, Job, Queues
+from muster.platform.rate_limit import READING
+from muster.platform.redis import PREFIXES, SESSIONS, answering
+from muster.platform.sessions import LIFETIME, Sessions, new_session, session_key
+
+CANARY_DEADLINE = timedelta(seconds=10)
+KEYS_LOOKED_AT = 20_000
+
+_NONCE = re.compile(r"'nonce-([\w-]{16,})'")
+_CSP_NEEDS = ("'strict-dynamic'", "object-src 'none'", "base-uri 'none'", "frame-ancestors 'none'")
+
+
+class DatabaseProbes:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def probes(self) -> list[Probe]:
+        return [
+            Probe(row="postgresql.answers", ask=self.answers),
+            Probe(row="postgresql.durable", ask=self.durable),
+            Probe(row="postgresql.migrated", ask=self.migrated),
+        ]
+
+    async def answers(self) -> str:
+        version = await self._database.value("SELECT current_setting('server_version')")
+        figures = self._database.figures()
+        waiting, size = figures.get("requests_waiting", 0), figures.get("pool_size", 0)
+        if waiting:
+            raise Failed(f"{waiting} callers wait for one of {size} connections")
+        return (
+            f"PostgreSQL {version}; {figures.get('pool_available', 0)} of {size} connections idle, 0 waiting"
+        )
+
+    async def durable(self) -> str:
+        names = ("fsync", "full_page_writes", "synchronous_commit")
+        async with self._database.reading() as statements:
+            found = await statements.pairs(
+                "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [list(names)]
+            )
+        seen = ", ".join(f"{name} {found.get(name, 'unknown')}" for name in names)
+        # `local` waits for our own disk, `remote_*` for a replica too; only `off` answers before either.
+        if any(found.get(name) in {None, "off"} for name in names):
+            raise Failed(seen)
+        return seen
+
+    async def migrated(self) -> str:
+        if await self._database.value("SELECT to_regclass('alembic_version')") is None:
+            raise Failed(f"the database has no tables yet; this release wants version {migrations.head()}")
+        version = await self._database.value("SELECT version_num FROM alembic_version")
+        if version != migrations.head():
+            raise Failed(f"tables are of version {version}, this release wants {migrations.head()}")
+        return f"version {version}"
+
+
+class RedisProbes:
+    def __init__(self, redis: Redis, sessions: Sessions) -> None:
+        self._redis = redis
+        self._sessions = sessions
+
+    def probes(self) -> list[Probe]:
+        return [
+            Probe(row="redis.persistence", ask=self.persistence),
+            Probe(row="redis.policy", ask=self.policy),
+            Probe(row="redis.prefixes", ask=self.prefixes),
+            Probe(row="sessions.stored", ask=self.sessions),
+        ]
+
+    async def persistence(self) -> str:
+        with answering():
+            info = await self._redis.info("persistence")
+        fsync = await self._setting("appendfsync")
+        if not info.get("aof_enabled"):
+            raise Failed("the append-only file is off: a restart loses what came since the last snapshot")
+        if info.get("aof_last_write_status") != "ok":
+            raise Failed(f"the last write to the append-only file: {info.get('aof_last_write_status')}")
+        if fsync == "no":
+            raise Failed("appendfsync is no: a power loss may take many seconds of writes")
+        return f"append-only file on, last write ok, appendfsync {fsync or '(not shown by this server)'}"
+
+    async def policy(self) -> str:
+        with answering():
+            info = await self._redis.info("memory")
+        policy = info.get("maxmemory_policy")
+        if policy != "noeviction":
+            raise Failed(f"maxmemory-policy is {policy}: sessions and jobs may be thrown away")
+        limit = int(info.get("maxmemory", 0))
+        used = int(info["used_memory"]) // 2**20
+        return f"noeviction; {used} MB used of {f'{limit // 2**20} MB' if limit else 'no set limit'}"
+
+    async def prefixes(self) -> str:
+        seen, strangers = 0, []
+        with answering():
+            async for raw in self._redis.scan_iter(count=1000):
+                key = raw.decode(errors="replace")
+                seen += 1
+                if not key.startswith(PREFIXES):
+                    strangers.append(key)
+                if seen >= KEYS_LOOKED_AT or len(strangers) >= 5:
+                    break
+        if strangers:
+            raise Failed(f"keys of no namespace: {', '.join(key[:40] for key in strangers)}")
+        return f"{seen} keys looked at, all under {', '.join(PREFIXES)}"
+
+    async def sessions(self) -> str:
+        actor = Actor(account_id=0, email="canary", name="Canary", role="none", permissions=frozenset())
+        session_id = await self._sessions.start(new_session(actor, user_agent="probe", address=""))
+        try:
+            with answering():
+                left_ms = await self._redis.pttl(session_key(session_id))
+            admitted = await self._sessions.admit(session_id, "canary", READING)
+        finally:
+            await self._sessions.end(session_id)
+        left = timedelta(milliseconds=max(left_ms, 0))
+        if admitted.session is None:
+            raise Failed("a session that was just written could not be read back")
+        if not timedelta(0) < left <= LIFETIME:
+            raise Failed(f"a new session would live {left}; it must end within {LIFETIME}")
+        if (await self._sessions.admit(session_id, "canary", READING)).session is not None:
+            raise Failed("a session that was ended still opens the door")
+        return (
+            f"written, read and ended under {SESSIONS}; a new one lives {left.total_seconds() / 3600:.1f} h"
+        )
+
+    async def _setting(self, name: str) -> str:
+        """The server's setting, or "" where a provider forbids asking."""
+        try:
+            with answering():
+                found = await self._redis.config_get(name)
+        except ResponseError:
+            return ""
+        return next((str(value) for value in found.values()), "")
+
+
+class JobProbes:
+    def __init__(self, queues: Queues, heartbeats: Heartbeats, canary: Job) -> None:
+        self._queues = queues
+        self._heartbeats = heartbeats
+        self._canary = canary
+
+    def probes(self) -> list[Probe]:
+        return [
+            Probe(row="jobs.canary", ask=self.canary),
+            Probe(row="workers.alive", ask=self.workers),
+        ]
+
+    async def canary(self) -> str:
+        job_id = f"canary-{secrets.token_hex(8)}"
+        started = asyncio.get_running_loop().time()
+        await self._queues.add_once(self._canary, job_id)
+        try:
+            while (state := await self._queues.state(self._canary, job_id)) != "completed":
+                if state == "failed":
+                    raise Failed("the canary job failed; the worker's log says why")
+                if asyncio.get_running_loop().time() - started > CANARY_DEADLINE.total_seconds():
+                    raise Failed(f"a job was still {state} after {CANARY_DEADLINE.total_seconds():.0f} s")
+                await asyncio.sleep(0.02)
+        finally:
+            await self._queues.remove(self._canary, job_id)
+        ms = (asyncio.get_running_loop().time() - started) * 1000
+        return f"added, run and completed in {ms:.0f} ms"
+
+    async def workers(self) -> str:
+        alive = await self._heartbeats.list_alive()
+        if not alive:
+            raise Failed("no worker has said that it lives")
+        untaken = {spec.name for spec in QUEUES} - {name for worker in alive for name in worker.queues}
+        if untaken:
+            raise Failed(f"no worker takes the queue {', '.join(sorted(untaken))}")
+        if strange := sorted({worker.version for worker in alive} - {__version__}):
+            raise Failed(f"workers of release {', '.join(strange)} beside {__version__}")
+        named = ", ".join(f"{one.host}:{one.pid} ({one.memory_bytes // 2**20} MB)" for one in alive[:5])
+        return f"{len(alive)} alive: {named}"
+
+
+class HeaderProbe:
+    """Asks the portal for a page as a browser would, from outside its own process."""
+
+    def __init__(self, http: httpx2.AsyncClient, public_url: str) -> None:
+        self._http = http
+        self._public_url = public_url
+
+    def probes(self) -> list[Probe]:
+        return [Probe(row="web.headers", ask=self.headers)]
+
+    async def headers(self) -> str:
+        first, second = await self._page(), await self._page()
+        wanted = dict(security_headers.FIXED)
+        if self._public_url.startswith("https://"):
+            wanted["strict-transport-security"] = security_headers.HSTS
+        wrong = sorted(name for name, value in wanted.items() if first.headers.get(name) != value)
+        if wrong:
+            raise Failed(f"missing or changed: {', '.join(wrong)}")
+        policies = [page.headers.get("content-security-policy", "") for page in (first, second)]
+        nonces = [_NONCE.search(policy) for policy in policies]
+        if not all(nonces) or not all(need in policies[0] for need in _CSP_NEEDS):
+            raise Failed(f"the content security policy is weaker than ours: {policies[0] or 'none'}")
+        if len({nonce.group(1) for nonce in nonces if nonce}) == 1:
+            raise Failed("two pages carried the same script nonce; is something caching pages?")
+        return f"{len(wanted) + 1} headers as they should be on {self._public_url}/sign-in, nonce fresh"
+
+    async def _page(self) -> httpx2.Response:
+        try:
+            response = await self._http.get(f"{self._public_url}/sign-in")
+        except httpx2.HTTPError as error:
+            raise Failed(f"{self._public_url} does not answer ({type(error).__name__})") from error
+        if response.status_code != 200:
+            raise Failed(f"{self._public_url}/sign-in answered {response.status_code}")
+        return response

@@ -1,0 +1,121 @@
+"""Every promise Muster makes of the system it runs in; each has a probe, and each probe a promise."""
+# ruff: noqa: E501  a promise stands on one line
+
+from datetime import timedelta
+
+import msgspec
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One promise. `half_life` is how long a proof of it counts; `survives` names the crash it is about."""
+
+    id: str
+    group: str
+    title: str
+    promise: str
+    remedy: str
+    half_life: timedelta = timedelta(minutes=30)
+    survives: str | None = None
+
+
+DATABASE, REDIS, JOBS = "PostgreSQL", "Redis", "Jobs and workers"
+DIRECTORY, ACCESS = "Workspace directory", "Sign-in and security"
+
+ROWS = (
+    Row(
+        id="postgresql.answers",
+        group=DATABASE,
+        title="Pool and health",
+        promise="A query through the pool is answered, and nobody waits in line for a connection.",
+        remedy="See whether the server of DATABASE_URL runs and takes connections; `muster config` shows the "
+        "address. If callers wait in line, the pool or the server is too small for the load.",
+    ),
+    Row(
+        id="postgresql.durable",
+        group=DATABASE,
+        title="Commits are kept",
+        promise="What was committed is on disk: fsync, full_page_writes and synchronous_commit are on.",
+        remedy="Set fsync, full_page_writes and synchronous_commit to on (ALTER SYSTEM SET …; SELECT "
+        "pg_reload_conf();), and see that neither the role nor the database overrides them.",
+        survives="power loss",
+    ),
+    Row(
+        id="postgresql.migrated",
+        group=DATABASE,
+        title="Tables of this release",
+        promise="The database's tables are those this release was written for.",
+        remedy="Run `muster migrate` with the address of the tables' owner.",
+    ),
+    Row(
+        id="redis.persistence",
+        group=REDIS,
+        title="Persistence",
+        promise="Every write goes to the append-only file and is on disk within a second.",
+        remedy="Set appendonly yes and appendfsync everysec (or always), in the server's configuration or the "
+        "provider's console. If the last write failed, look for a full disk.",
+        survives="process kill; power loss but for the last second",
+    ),
+    Row(
+        id="redis.policy",
+        group=REDIS,
+        title="Nothing is evicted",
+        promise="The server never throws a session or a job away to make room: maxmemory-policy is noeviction.",
+        remedy="Set maxmemory-policy noeviction. If memory is short, give the cache a server of its own.",
+    ),
+    Row(
+        id="redis.prefixes",
+        group=REDIS,
+        title="Key namespaces",
+        promise="Every key begins with sess:, cache: or queue:, and nothing else shares the database.",
+        remedy="Find who writes the named keys; give them a Redis or a database number of their own.",
+    ),
+    Row(
+        id="sessions.stored",
+        group=ACCESS,
+        title="Sessions",
+        promise="A session is kept under sess:, ends within 24 hours, and once ended opens nothing.",
+        remedy="See that Redis takes writes (redis.persistence) and that nothing else changes keys under sess:.",
+    ),
+    Row(
+        id="signin.discovery",
+        group=ACCESS,
+        title="Google sign-in",
+        promise="Google's sign-in can be reached, publishes its keys, and only the company's domains are let in.",
+        remedy="See that GOOGLE_ISSUER is reached from here and that ALLOWED_DOMAINS names your domains.",
+    ),
+    Row(
+        id="web.headers",
+        group=ACCESS,
+        title="Security headers",
+        promise="A page served at PUBLIC_URL carries every protective header, with a fresh script nonce.",
+        remedy="See whether a proxy before Muster strips or rewrites headers, and that PUBLIC_URL leads here.",
+    ),
+    Row(
+        id="jobs.canary",
+        group=JOBS,
+        title="Queue",
+        promise="A job that is added to BullMQ is run by a worker within seconds.",
+        remedy="See that a worker runs (workers.alive) and takes the queue `upkeep`; its log names what fails.",
+    ),
+    Row(
+        id="workers.alive",
+        group=JOBS,
+        title="Worker process",
+        promise="A dedicated worker of this release lives, and every queue is taken by one.",
+        remedy="Start one with `muster worker`. If versions differ, finish the deployment.",
+    ),
+    Row(
+        id="directory.reachable",
+        group=DIRECTORY,
+        title="Google Admin API",
+        promise="The service account gets a token and reads people from the Admin API.",
+        remedy="The evidence names the missing step: key, delegation, scope or administrator.",
+    ),
+    Row(
+        id="directory.fresh",
+        group=DIRECTORY,
+        title="Directory sync",
+        promise="The directory was read to its end within the last three turns of its schedule.",
+        remedy="Open /people/syncs for the reason of the last run; run one with `muster sync people`.",
+    ),
+)

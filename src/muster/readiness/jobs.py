@@ -1,0 +1,34 @@
+"""What the workers do for the checklist."""
+
+from datetime import timedelta
+
+from muster.platform.queue import Job, Work
+from muster.readiness.proofs import Proofs
+
+PROVE_EVERY = timedelta(minutes=5)
+
+
+async def _sing(work: Work) -> None:
+    """That it ran at all is the whole of its message."""
+
+
+CANARY = Job(name="upkeep.canary", queue="upkeep", run=_sing, deadline=timedelta(seconds=10), attempts=1)
+
+
+class ReadinessJobs:
+    def __init__(self, proofs: Proofs) -> None:
+        self._proofs = proofs
+
+    def jobs(self) -> list[Job]:
+        prove = Job(
+            name="upkeep.prove",
+            queue="upkeep",
+            run=self._prove,
+            every=PROVE_EVERY,
+            deadline=timedelta(minutes=2),
+            attempts=1,
+        )
+        return [CANARY, prove]
+
+    async def _prove(self, work: Work) -> None:
+        await self._proofs.prove()

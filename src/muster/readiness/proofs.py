@@ -1,0 +1,183 @@
+"""Proofs of the promises: asked of the running system, kept with their date, judged by their age."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+import msgspec
+
+from muster import __version__
+from muster.errors import MusterError, Unavailable
+from muster.platform.database import Database, first_line
+from muster.platform.probe import Probe
+from muster.platform.telemetry import logger
+from muster.readiness.checklist import ROWS, Row
+
+DEADLINE = timedelta(seconds=20)
+KEPT_FOR = timedelta(days=90)
+HISTORY = 20
+
+
+class Status(StrEnum):
+    """Proved: it holds, and was seen to lately. Stale: it held, but that was long ago or in another
+    release. Unproved: nobody has looked. Unproved is never shown as proved.
+    """
+
+    PROVED = "proved"
+    FAILED = "failed"
+    STALE = "stale"
+    UNPROVED = "unproved"
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    row: str
+    held: bool
+    evidence: str
+    took_ms: int
+    version: str
+    at: datetime
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """A row with how it stands. `history` is held or not, oldest first."""
+
+    row: Row
+    status: Status
+    proof: Proof | None
+    history: list[bool]
+
+
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of a check just made; `kept` is false when the evidence could not be written down."""
+
+    rows: list[Judged]
+    kept: bool
+
+
+class Proofs:
+    def __init__(self, database: Database, probes: Sequence[Probe], rows: Sequence[Row] = ROWS) -> None:
+        """Raises LookupError unless every row has exactly one probe and every probe a row."""
+        self._database = database
+        self._rows = rows
+        self._probes = {probe.row: probe for probe in probes}
+        promised = Counter(row.id for row in rows)
+        offered = Counter(probe.row for probe in probes)
+        if promised != offered or max(promised.values(), default=1) > 1:
+            differing = sorted((promised - offered) + (offered - promised))
+            raise LookupError(f"rows and probes do not match: {differing}")
+
+    async def prove(self) -> Checked:
+        """Ask every probe now, all at once, and keep what they said."""
+        proofs = await asyncio.gather(*(_ask(self._probes[row.id]) for row in self._rows))
+        kept = await self._keep(proofs)
+        histories = await self._histories() if kept else {}
+        now = datetime.now(UTC)
+        return Checked(
+            rows=[
+                Judged(
+                    row=row,
+                    status=judge(row, proof, now),
+                    proof=proof,
+                    history=histories.get(row.id, [proof.held]),
+                )
+                for row, proof in zip(self._rows, proofs, strict=True)
+            ],
+            kept=kept,
+        )
+
+    async def judge_all(self) -> list[Judged]:
+        """How every row stands by the proofs there are; nothing is asked of the system."""
+        now = datetime.now(UTC)
+        latest = {
+            proof.row: proof
+            for proof in await self._database.rows(
+                Proof,
+                """
+                SELECT DISTINCT ON (row) row, held, evidence, took_ms, version, at
+                FROM proofs ORDER BY row, at DESC
+                """,
+            )
+        }
+        histories = await self._histories()
+        return [
+            Judged(
+                row=row,
+                status=judge(row, latest.get(row.id), now),
+                proof=latest.get(row.id),
+                history=histories.get(row.id, []),
+            )
+            for row in self._rows
+        ]
+
+    async def tally(self) -> Mapping[str, int]:
+        """Status → rows."""
+        return tally(await self.judge_all())
+
+    async def _keep(self, proofs: Sequence[Proof]) -> bool:
+        try:
+            async with self._database.transaction() as tx:
+                for proof in proofs:
+                    await tx.execute(
+                        """
+                        INSERT INTO proofs (row, held, evidence, took_ms, version, at)
+                        VALUES (%s, %s, %s, %s, %s, %s)
+                        """,
+                        [proof.row, proof.held, proof.evidence, proof.took_ms, proof.version, proof.at],
+                    )
+                await tx.execute("DELETE FROM proofs WHERE at < now() - %s", [KEPT_FOR])
+        except Unavailable as error:
+            logger.warning("proofs_not_kept", error=str(error))
+            return False
+        return True
+
+    async def _histories(self) -> dict[str, list[bool]]:
+        async with self._database.reading() as statements:
+            return await statements.pairs(
+                """
+                SELECT row, array_agg(held ORDER BY at) FROM (
+                    SELECT row, held, at, row_number() OVER (PARTITION BY row ORDER BY at DESC) AS nth
+                    FROM proofs WHERE at > now() - interval '7 days'
+                ) AS recent WHERE nth <= %s GROUP BY row
+                """,
+                [HISTORY],
+            )
+
+
+def judge(row: Row, proof: Proof | None, now: datetime) -> Status:
+    if proof is None:
+        return Status.UNPROVED
+    if not proof.held:
+        return Status.FAILED
+    if now - proof.at > row.half_life or proof.version != __version__:
+        return Status.STALE
+    return Status.PROVED
+
+
+def tally(rows: Sequence[Judged]) -> dict[str, int]:
+    counted = Counter(judged.status.value for judged in rows)
+    return {status.value: counted.get(status.value, 0) for status in Status}
+
+
+async def _ask(probe: Probe) -> Proof:
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(DEADLINE.total_seconds()):
+            held, evidence = True, await probe.ask()
+    except TimeoutError:
+        held, evidence = False, f"no answer within {DEADLINE.total_seconds():.0f} s"
+    except MusterError as error:
+        held, evidence = False, str(error)
+    except Exception as error:  # noqa: BLE001  a probe that breaks has not shown that the promise holds
+        logger.exception("probe_broke", row=probe.row)
+        held, evidence = False, f"the probe itself broke: {type(error).__name__}: {first_line(error)}"
+    return Proof(
+        row=probe.row,
+        held=held,
+        evidence=evidence,
+        took_ms=round((time.perf_counter() - started) * 1000),
+        version=__version__,
+        at=datetime.now(UTC),
+    )

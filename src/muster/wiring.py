@@ -1,0 +1,161 @@
+"""Every object, made once from Settings, and opened and closed in order."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx2
+from redis.asyncio import Redis
+
+from muster.access.account import Accounts
+from muster.access.gate import Gate, Site
+from muster.access.google_signin import GoogleSignIn
+from muster.access.probes import AccessProbes
+from muster.access.web import AccessPages
+from muster.dashboard.overview import Overviews
+from muster.dashboard.web import DashboardPages
+from muster.people.google_directory import GoogleDirectory
+from muster.people.jobs import PeopleJobs
+from muster.people.probes import PeopleProbes
+from muster.people.roster import Roster
+from muster.people.sync import PeopleSync
+from muster.people.web import PeoplePages
+from muster.platform import outbound, redis
+from muster.platform.csrf import Csrf
+from muster.platform.database import Database
+from muster.platform.heartbeat import Heartbeats
+from muster.platform.pages import Pages
+from muster.platform.probes import DatabaseProbes, HeaderProbe, JobProbes, RedisProbes
+from muster.platform.queue import Job, Queues
+from muster.platform.routes import Route, unique
+from muster.platform.sessions import Sessions
+from muster.readiness.health import HealthPages
+from muster.readiness.jobs import CANARY, ReadinessJobs
+from muster.readiness.proofs import Proofs
+from muster.readiness.web import ChecklistPages
+from muster.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Portal:
+    """Muster, put together. The entry points and the tests take from it what they run."""
+
+    settings: Settings
+    database: Database
+    redis: Redis
+    http: httpx2.AsyncClient
+    queues: Queues
+    sessions: Sessions
+    heartbeats: Heartbeats
+    accounts: Accounts
+    sync: PeopleSync
+    proofs: Proofs
+    pages: Pages
+    gate: Gate
+    routes: tuple[Route, ...]
+    jobs: tuple[Job, ...]
+
+
+@asynccontextmanager
+async def portal(settings: Settings, *, application: str) -> AsyncIterator[Portal]:
+    """The portal, opened; `application` is how PostgreSQL names its connections.
+
+    Servers that are away do not keep it from opening: what needs them says so when it is asked.
+    """
+    made = make(settings, application=application)
+    await made.database.open()
+    try:
+        yield made
+    finally:
+        await made.http.aclose()
+        await made.queues.close()
+        await made.redis.aclose()
+        await made.database.close()
+
+
+def make(settings: Settings, *, application: str) -> Portal:
+    database = Database(settings.database_url.reveal(), application=application)
+    client = redis.connect(settings.redis_url.reveal())
+    queues = Queues(settings.redis_url.reveal())
+    http = outbound.client(_hosts(settings))
+    sessions = Sessions(client)
+    heartbeats = Heartbeats(database)
+    accounts = Accounts(database, admin_emails=settings.admin_emails)
+    google = GoogleSignIn(
+        http,
+        client,
+        issuer=settings.google_issuer,
+        client_id=settings.google_client_id,
+        client_secret=settings.google_client_secret.reveal(),
+        allowed_domains=settings.allowed_domains,
+    )
+    directory = GoogleDirectory(
+        http,
+        base_url=settings.google_directory_url,
+        service_account=settings.google_service_account.reveal() if settings.google_service_account else None,
+        admin_email=settings.google_admin_email,
+        customer=settings.google_customer,
+    )
+    tokens = Csrf(settings.secret_key.reveal(), [key.reveal() for key in settings.secret_key_fallbacks])
+    site = Site(public_url=settings.public_url, development=settings.environment == "development")
+    pages = Pages(tokens, sandbox=settings.is_sandbox)
+    sync = PeopleSync(database, directory)
+    people_jobs = PeopleJobs(sync, every=settings.people_sync_every)
+    proofs = Proofs(
+        database,
+        [
+            *DatabaseProbes(database).probes(),
+            *RedisProbes(client, sessions).probes(),
+            *JobProbes(queues, heartbeats, CANARY).probes(),
+            *HeaderProbe(http, settings.public_url).probes(),
+            *AccessProbes(google, allowed_domains=settings.allowed_domains).probes(),
+            *PeopleProbes(directory, sync, every=settings.people_sync_every).probes(),
+        ],
+    )
+    routes = unique(
+        [
+            *HealthPages(database, client, queues, heartbeats).routes(),
+            *AccessPages(
+                database,
+                accounts,
+                google,
+                sessions,
+                pages,
+                site,
+                company=", ".join(settings.allowed_domains),
+            ).routes(),
+            *DashboardPages(Overviews(database), pages, checklist=proofs.tally).routes(),
+            *PeoplePages(
+                Roster(database), sync, people_jobs, queues, pages, sync_every=settings.people_sync_every
+            ).routes(),
+            *ChecklistPages(database, proofs, pages).routes(),
+        ]
+    )
+    pages.navigate(routes)
+    return Portal(
+        settings=settings,
+        database=database,
+        redis=client,
+        http=http,
+        queues=queues,
+        sessions=sessions,
+        heartbeats=heartbeats,
+        accounts=accounts,
+        sync=sync,
+        proofs=proofs,
+        pages=pages,
+        gate=Gate(sessions, tokens, site),
+        routes=routes,
+        jobs=(*people_jobs.jobs(), *ReadinessJobs(proofs).jobs()),
+    )
+
+
+def _hosts(settings: Settings) -> Sequence[str]:
+    """Every address that Muster itself may ask."""
+    google = ["https://oauth2.googleapis.com", "https://www.googleapis.com"]
+    return [
+        settings.google_issuer,
+        settings.google_directory_url,
+        settings.public_url,
+        *([] if settings.is_sandbox else google),
+    ]
