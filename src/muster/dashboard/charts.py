@@ -51,7 +51,7 @@ def joined_and_left(months: Sequence[Month], *, title: str) -> Markup:
     parts += [_month(m, _MARGIN + i * band, band, top) for i, m in enumerate(months)]
     parts.append(_gridline(0, top))
     parts += [
-        _month_name(m.month, _MARGIN + (i + 0.5) * band, with_year=i == 0 or m.month.month == 1)
+        _month_name(m.month, _MARGIN + (i + 0.5) * band, is_first=i == 0)
         for i, m in enumerate(months)
         if i % named_every == 0
     ]
@@ -71,13 +71,13 @@ def sparkline(values: Sequence[float], *, title: str) -> Markup:
     if len(values) < 2:
         return Markup()
     least, greatest = min(values), max(values)
-    span = (greatest - least) or 1
+    span = greatest - least
     step = (_SPARK_WIDTH_PX - 2 * _SPARK_INSET_PX) / (len(values) - 1)
     height = _SPARK_HEIGHT_PX - 2 * _SPARK_INSET_PX
     points = [
         (
             round(_SPARK_INSET_PX + i * step, 1),
-            round(_SPARK_INSET_PX + height * (greatest - value) / span, 1),
+            round(_SPARK_INSET_PX + height * ((greatest - value) / span if span else 0.5), 1),
         )
         for i, value in enumerate(values)
     ]
@@ -163,12 +163,13 @@ def _column(kind: str, share: float, x: float, width: float) -> Markup:
     )
 
 
-def _month_name(month: date, x: float, *, with_year: bool) -> Markup:
+def _month_name(month: date, x: float, *, is_first: bool) -> Markup:
     y = _TOP_PX + _PLOT_PX + 16
     name = Markup('<text x="{x}%" y="{y}" text-anchor="middle">{name}</text>').format(
         x=round(x, 2), y=y, name=f"{month:%b}"
     )
-    if not with_year:
+    # The year stands under January, and under the first month unless January follows at once.
+    if month.month != 1 and not (is_first and month.month < 12):
         return name
     return name + Markup('<text x="{x}%" y="{y}" text-anchor="middle">{year}</text>').format(
         x=round(x, 2), y=y + 15, year=month.year

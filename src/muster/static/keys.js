@@ -3,7 +3,7 @@ import { openPalette } from "./palette.js";
 const WAIT_MS = 1200;
 const dialog = document.getElementById("keys");
 const wanted = document.getElementById("keys-wanted");
-let goingSince = 0;
+let goingSince = -Infinity;
 
 export function openKeys() {
   dialog?.showModal();
@@ -26,7 +26,7 @@ function onKey(event) {
   if (busy || event.metaKey || event.ctrlKey || event.altKey || !wanted.checked) return;
 
   const going = event.timeStamp - goingSince < WAIT_MS;
-  goingSince = 0;
+  goingSince = -Infinity;
   if (going) go(event.key);
   else if (event.key === "g") goingSince = event.timeStamp;
   else if (event.key === "j") step(1);

@@ -52,8 +52,7 @@ function fetchPage(url) {
 /** Makes one node like another, touching only what differs, so focus, selection and open details stay. */
 function carry(old, fresh) {
   if (old.isEqualNode(fresh)) return;
-  const sameShape = old.nodeName === fresh.nodeName && old.childNodes.length === fresh.childNodes.length;
-  if (!sameShape && old.nodeName !== fresh.nodeName) {
+  if (old.nodeName !== fresh.nodeName) {
     old.replaceWith(fresh);
     return;
   }
@@ -62,12 +61,10 @@ function carry(old, fresh) {
     return;
   }
   carryAttributes(old, fresh);
-  if (!sameShape) {
-    old.replaceChildren(...fresh.childNodes);
-    return;
-  }
+  const oldNodes = [...old.childNodes];
   const freshNodes = [...fresh.childNodes];
-  [...old.childNodes].forEach((node, i) => carry(node, freshNodes[i]));
+  for (const node of oldNodes.slice(freshNodes.length)) node.remove();
+  freshNodes.forEach((node, i) => (oldNodes[i] ? carry(oldNodes[i], node) : old.append(node)));
 }
 
 function carryAttributes(old, fresh) {

@@ -17,7 +17,7 @@ export function openPalette() {
 if (dialog) {
   input.addEventListener("input", ask);
   input.addEventListener("keydown", onKey);
-  list.addEventListener("click", (event) => event.target.closest("[role=option]")?.querySelector("a").click());
+  list.addEventListener("click", (event) => visit(event.target.closest("[role=option]")));
 }
 
 function places(words) {
@@ -67,15 +67,16 @@ function option({ label, note, href }, i) {
   const row = document.createElement("li");
   row.id = `palette-${i}`;
   row.role = "option";
-  const link = document.createElement("a");
-  link.href = href;
-  link.tabIndex = -1;
-  link.textContent = label;
+  row.dataset.href = href;
   const aside = document.createElement("span");
-  aside.className = "faint";
+  aside.className = "muted";
   aside.textContent = note;
-  row.append(link, aside);
+  row.append(label, aside);
   return row;
+}
+
+function visit(row) {
+  if (row) location.assign(row.dataset.href);
 }
 
 function choose(i) {
@@ -90,7 +91,7 @@ function choose(i) {
 function onKey(event) {
   if (event.key === "ArrowDown") choose(chosen + 1);
   else if (event.key === "ArrowUp") choose(chosen - 1);
-  else if (event.key === "Enter") list.children[chosen]?.querySelector("a").click();
+  else if (event.key === "Enter") visit(list.children[chosen]);
   else return;
   event.preventDefault();
 }
