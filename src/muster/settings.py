@@ -105,10 +105,12 @@ def load(*, working_folder: Path | None = None) -> Settings:
         raise SettingsError(_one_line(error)) from error
 
 
-def read_environment(working_folder: Path) -> FileAwareEnv:
+def read_environment(working_folder: Path, *, with_instance: bool = True) -> FileAwareEnv:
+    """The environment with the files behind it; `with_instance` is for all but `muster up` itself."""
     env = FileAwareEnv(strip_whitespace=True)
     env.read_env(working_folder / ".env", recurse=False)
-    env.read_env(home_folder(env) / INSTANCE_FILE, recurse=False)
+    if with_instance:
+        env.read_env(home_folder(env) / INSTANCE_FILE, recurse=False)
     return env
 
 
@@ -126,9 +128,9 @@ def _settings(env: FileAwareEnv) -> Settings:
     if environment not in {"development", "production"}:
         raise SettingsError(f"MUSTER_ENVIRONMENT is {environment!r}; expected development or production")
     production = environment == "production"
-    port = _port(env)
+    port_number = port(env)
     public_url = _url(
-        env, "PUBLIC_URL", None if production else f"http://localhost:{port}", {"http", "https"}
+        env, "PUBLIC_URL", None if production else f"http://localhost:{port_number}", {"http", "https"}
     )
     if production and not public_url.startswith("https://"):
         raise SettingsError("PUBLIC_URL must begin with https:// in production, since cookies are sent to it")
@@ -136,7 +138,7 @@ def _settings(env: FileAwareEnv) -> Settings:
         environment="production" if production else "development",
         home=home_folder(env),
         host=env.str("HOST", "0.0.0.0" if production else "127.0.0.1"),  # noqa: S104  a container is reached from outside
-        port=port,
+        port=port_number,
         public_url=public_url.rstrip("/"),
         secret_key=_key(_required(env, "SECRET_KEY", "at least 32 random characters")),
         secret_key_fallbacks=tuple(Secret(key) for key in _words(env, "SECRET_KEY_FALLBACKS")),
@@ -210,11 +212,12 @@ def _text_or_file(env: FileAwareEnv, name: str) -> Secret | None:
         raise SettingsError(f"{name} is neither JSON nor a readable file: {value}") from error
 
 
-def _port(env: FileAwareEnv) -> int:
-    port = _checked("PORT", "a number from 0 to 65535", lambda: int(env.str("PORT", "8000")))
-    if not 0 <= port <= 65535:
-        raise SettingsError(f"PORT is {port}; expected a number from 0 to 65535")
-    return port
+def port(env: FileAwareEnv) -> int:
+    expected = "a number from 1 to 65535"
+    number = _checked("PORT", expected, lambda: int(env.str("PORT", "8000")))
+    if not 1 <= number <= 65535:
+        raise SettingsError(f"PORT is {number}; expected {expected}")
+    return number
 
 
 def _minutes(env: FileAwareEnv, name: str, default: int) -> timedelta:

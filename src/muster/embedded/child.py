@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -38,6 +38,17 @@ def launch(
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,  # Ctrl-C is for Muster, which then stops its servers in order
+    )
+
+
+def launch_ours(command: Sequence[str], *, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a process of Muster's own, under our account, that is told to end when this thread ends."""
+    parting = (signal.SIGTERM.value, os.getpid(), os.geteuid(), os.getegid())
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", _LAUNCHER, *map(str, parting), *command],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for `up`, which then stops them in order
     )
 
 

@@ -1,0 +1,145 @@
+"""The command line. Commands import what they run when they run it, so that help is there at once."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from typing_extensions import override
+
+from muster.errors import MusterError
+
+# ruff: noqa: PLC0415  see above
+
+if TYPE_CHECKING:
+    from muster.settings import Settings
+
+
+class _Program(click.Group):
+    """Turns our errors into one line on standard error and exit status 2."""
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MusterError as error:
+            click.echo(f"muster: {error}", err=True)
+            ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("muster: interrupted", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="muster")
+def main() -> None:
+    """The company's portal, and the checklist that proves it is fit to run."""
+
+
+@main.command()
+def up() -> None:
+    """Run everything on this machine, until Ctrl-C."""
+    from muster.up import up as run_everything
+
+    sys.exit(run_everything(Path.cwd()))
+
+
+@main.command()
+def web() -> None:
+    """Serve the portal on PORT."""
+    from muster.web import serve
+
+    _run(serve(_settings("web")))
+
+
+@main.command()
+@click.option("--queues", help="Only these queues, separated by commas; all of them otherwise.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 100), default=4, show_default=True, help="Jobs at once."
+)
+def worker(queues: str | None, concurrency: int) -> None:
+    """Run background jobs, until SIGTERM."""
+    from muster.platform.queue import QUEUES
+    from muster.worker import work
+
+    names = [name.strip() for name in (queues or "").split(",") if name.strip()]
+    known = [spec.name for spec in QUEUES]
+    if unknown := [name for name in names if name not in known]:
+        raise click.BadParameter(f"there is no queue {unknown[0]!r}; expected of {', '.join(known)}")
+    _run(work(_settings("worker"), queues=names, concurrency=concurrency))
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database's tables to this release."""
+    from muster.platform import migrations
+
+    migrations.upgrade(_settings("migrate").database_url.reveal())
+    click.echo(f"The tables are of version {migrations.head()}.")
+
+
+@main.group()
+def sync() -> None:
+    """Read from Google now."""
+
+
+@sync.command("people")
+@click.option("--dry-run", is_flag=True, help="Count what would change, and change nothing.")
+def sync_people(*, dry_run: bool) -> None:
+    """Bring the directory in step with Google Workspace."""
+    from muster.commands import sync_people as run
+
+    sys.exit(_run(run(_settings("command"), dry_run=dry_run, say=click.echo)))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help='One JSON object: {"rows": [{"id", "status", …}], …}')
+def check(*, as_json: bool) -> None:
+    """Prove every promise of the live checklist now.
+
+    Exit status: 0 all proved, 1 something failed, 2 could not run, 3 stale or unproved.
+    """
+    from muster.commands import check as run
+
+    sys.exit(_run(run(_settings("command"), as_json=as_json)))
+
+
+@main.command()
+def config() -> None:
+    """Show the settings in force, secrets hidden."""
+    from muster.settings import load
+
+    shown = load().shown()
+    width = max(map(len, shown))
+    for name, value in shown.items():
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def _settings(role: str) -> "Settings":
+    """The settings, with logging set up by them; a command logs warnings only, and speaks for itself."""
+    from muster.platform import telemetry
+    from muster.settings import load
+
+    settings = load()
+    telemetry.configure(
+        "warn" if role in {"command", "migrate"} else settings.log_level, name=f"muster-{role}"
+    )
+    return settings
+
+
+def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    runner: Callable[..., asyncio.Runner] = asyncio.Runner
+    try:
+        import uvloop
+    except ImportError:  # no uvloop for this platform
+        loop_factory = None
+    else:
+        loop_factory = uvloop.new_event_loop
+    with runner(loop_factory=loop_factory) as started:
+        return started.run(coroutine)
+
+
+if __name__ == "__main__":
+    main()

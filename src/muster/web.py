@@ -1,0 +1,303 @@
+"""Entry 1, the web: middleware in the order a request meets it, every slice's routes, errors to answers."""
+
+import asyncio
+import contextlib
+import re
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from os import PathLike
+from urllib.parse import urlencode
+
+import msgspec
+import uvicorn
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Router
+from starlette.routing import Route as StarletteRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from typing_extensions import override
+
+from muster.errors import MusterError, NotSignedIn
+from muster.platform.pages import PACKAGE, Pages
+from muster.platform.routes import Request, Route
+from muster.platform.security_headers import SecurityHeaders
+from muster.platform.telemetry import REQUEST_SECONDS, REQUESTS, bind, logger, unbind_all
+from muster.settings import Settings
+from muster.wiring import Portal, portal
+
+STATUSES = {
+    "not_signed_in": HTTPStatus.UNAUTHORIZED,
+    "not_allowed": HTTPStatus.FORBIDDEN,
+    "sign_in_refused": HTTPStatus.FORBIDDEN,
+    "not_found": HTTPStatus.NOT_FOUND,
+    "conflict": HTTPStatus.CONFLICT,
+    "invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "too_many": HTTPStatus.TOO_MANY_REQUESTS,
+    "unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "vendor_down": HTTPStatus.SERVICE_UNAVAILABLE,
+    "vendor_refused": HTTPStatus.BAD_GATEWAY,
+}
+"""Error code → status; the only place where the two meet. Any other code is a bug: 500."""
+
+TITLES = {
+    HTTPStatus.UNAUTHORIZED: "Please sign in",
+    HTTPStatus.FORBIDDEN: "This is not open to you",
+    HTTPStatus.NOT_FOUND: "There is nothing here",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This address does not do that",
+    HTTPStatus.CONFLICT: "Somebody was faster",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "That could not be understood",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "That is too much at once",
+    HTTPStatus.TOO_MANY_REQUESTS: "A little slower, please",
+    HTTPStatus.BAD_GATEWAY: "Another service refused",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Something we need is away",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "Something went wrong here",
+}
+
+_REQUEST_ID = re.compile(r"^[\w-]{8,64}$")
+_DRAIN_SECONDS = 20
+_OURS_AWAY = "One of Muster's own servers does not answer. Nothing was lost; please try again in a minute."
+_A_BUG = "This is a fault of Muster's own. It has been written down under the request id below."
+
+
+def application(made: Portal) -> ASGIApp:
+    """Muster as an ASGI application. Outermost first: log and request id, headers, errors, compression."""
+    app: ASGIApp = GZipMiddleware(_Router(made), minimum_size=1024, compresslevel=5)
+    app = Errors(app, made.pages)
+    app = SecurityHeaders(app, https=made.settings.is_https)
+    return RequestLog(app)
+
+
+class RequestLog:
+    """Gives every request its id, counts and times it, and writes one line about it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        address = scope["client"][0] if scope.get("client") else ""
+        state = scope["state"] = {"request_id": request_id, "address": address}
+        started, status = time.perf_counter(), 500
+        unbind_all()
+        bind(reqId=request_id)
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                    *(state["allowance"].headers() if "allowance" in state else ()),
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            self._count(scope, status, time.perf_counter() - started)
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        route: Route | None = scope["state"].get("route")
+        # The route's own pattern: a path as it was typed would make a new series for each.
+        name = route.path if route else "(none)"
+        REQUESTS.labels(scope["method"], name, status).inc()
+        REQUEST_SECONDS.labels(scope["method"], name).observe(seconds)
+        if not (route and route.bare and status < 400):
+            logger.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                route=name,
+                status=status,
+                ms=round(seconds * 1000, 1),
+            )
+
+
+class Errors:
+    """The web edge: whatever was raised becomes a page, or problem+json for programs."""
+
+    def __init__(self, app: ASGIApp, pages: Pages) -> None:
+        self._app = app
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = False
+
+        async def send_noticing(message: Message) -> None:
+            nonlocal began
+            began = began or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noticing)
+        except Exception as error:
+            if began:
+                logger.exception("answer_broke_off")
+                raise
+            await self._answer(Request(scope, receive), error)(scope, receive, send)
+
+    def _answer(self, request: Request, error: Exception) -> Response:
+        if isinstance(error, NotSignedIn) and _is_page(request):
+            return RedirectResponse(_sign_in_address(request), status_code=303)
+        status, code, explanation = _judged(error)
+        if status >= 500:
+            logger.error("request_failed", code=code, exc_info=error)
+        if _is_page(request):
+            return self._pages.render(
+                request,
+                "error.html",
+                title=TITLES[status],
+                status=status.value,
+                explanation=explanation,
+            )
+        problem = {
+            "type": "about:blank",
+            "title": TITLES[status],
+            "status": status.value,
+            "detail": explanation,
+            "code": code,
+            "requestId": request.scope["state"]["request_id"],
+        }
+        return Response(
+            msgspec.json.encode(problem), status_code=status.value, media_type="application/problem+json"
+        )
+
+
+class _Guarded:
+    """A guarded route in the form Starlette's router takes as an application of its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+class _Router(Router):
+    def __init__(self, made: Portal) -> None:
+        guarded: list[BaseRoute] = [
+            StarletteRoute(route.path, _Guarded(made.gate.guard(route)), methods=[route.method])
+            for route in made.routes
+        ]
+        super().__init__([*guarded, Mount("/static", Static(directory=PACKAGE / "static"))])
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self  # has Starlette raise for 404 and 405 instead of answering by itself
+        await super().__call__(scope, receive, send)
+
+
+class Static(StaticFiles):
+    """Files of this release: kept for good under `?v=`, asked for again without it."""
+
+    @override
+    def file_response(
+        self, full_path: str | PathLike[str], stat_result: object, scope: Scope, status_code: int = 200
+    ) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)  # type: ignore[arg-type]
+        versioned = scope["query_string"].startswith(b"v=")
+        MutableHeaders(raw=response.raw_headers)["cache-control"] = (
+            "public, max-age=31536000, immutable" if versioned else "no-cache"
+        )
+        return response
+
+
+class Server(uvicorn.Server):
+    """uvicorn, told to stop by us: its own handlers end the process before our servers are closed."""
+
+    @contextlib.contextmanager
+    @override
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+async def serve(settings: Settings) -> None:
+    """Run the web until SIGTERM: requests under way are finished, new ones no longer taken.
+
+    Raises MusterError when the port cannot be had.
+    """
+    listening = listen(settings.host, settings.port)
+    async with portal(settings, application="muster-web") as made:
+        config = uvicorn.Config(
+            application(made),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
+        )
+        logger.info("web_started", address=f"http://{settings.host}:{listening.getsockname()[1]}")
+        await Server(config).serve([listening])
+        logger.info("web_stopped")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(socket.SOMAXCONN)
+    except OSError as error:
+        listening.close()
+        raise MusterError(
+            f"port {port} of {host} cannot be had ({error.strerror}): set PORT to another or stop what has it"
+        ) from error
+    return listening
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's own where it has the form of one, so that a proxy's log and ours can be joined."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.match(given := value.decode("latin-1")):
+            return str(given)
+    return secrets.token_hex(8)
+
+
+def _judged(error: Exception) -> tuple[HTTPStatus, str, str]:
+    """Status, code, and words that are safe to show."""
+    if isinstance(error, HTTPException):
+        status = HTTPStatus(error.status_code)
+        said: Mapping[int, str] = {404: "Nothing is at this address.", 405: "Try it another way."}
+        return (
+            status,
+            status.phrase.lower().replace(" ", "_"),
+            said.get(status, "The request is not as expected."),
+        )
+    if isinstance(error, MusterError) and error.code in STATUSES:
+        safe = _OURS_AWAY if error.code == "unavailable" else str(error)
+        return STATUSES[error.code], error.code, safe
+    return HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", _A_BUG
+
+
+def _is_page(request: Request) -> bool:
+    if request.url.path.startswith("/api/"):
+        return False
+    accepts = request.headers.get("accept", "")
+    return "text/html" in accepts or ("json" not in accepts and request.url.path not in {"/livez", "/readyz"})
+
+
+def _sign_in_address(request: Request) -> str:
+    if request.method != "GET" or request.url.path == "/":
+        return "/sign-in"
+    query = f"?{request.url.query}" if request.url.query else ""
+    return f"/sign-in?{urlencode({'next': request.url.path + query})}"

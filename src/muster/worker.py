@@ -1,0 +1,81 @@
+"""Entry 2, the worker: every slice's jobs and clocks, drained on SIGTERM."""
+
+import asyncio
+import secrets
+import signal
+import socket
+from collections.abc import Sequence
+from datetime import timedelta
+
+from muster.errors import Unavailable
+from muster.platform import heartbeat
+from muster.platform.queue import QUEUES, Worker
+from muster.platform.telemetry import logger
+from muster.settings import Settings
+from muster.wiring import Portal, portal
+
+DRAIN = timedelta(seconds=25)
+"""Below the 30 s that Kubernetes and Heroku give before they kill."""
+
+
+async def work(settings: Settings, *, queues: Sequence[str] = (), concurrency: int = 4) -> None:
+    """Run jobs of `queues` (all, when none is named) until SIGTERM; a second signal stops at once."""
+    names = tuple(queues) or tuple(spec.name for spec in QUEUES)
+    stop = _signals()
+    worker_id = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+    async with portal(settings, application="muster-worker") as made:
+        await _schedule(made, stop)
+        worker = Worker(
+            settings.redis_url.reveal(), made.jobs, queues=names, concurrency=concurrency, name=worker_id
+        )
+        starting = asyncio.create_task(worker.start())
+        beating = asyncio.create_task(_beat(made, worker, worker_id, names))
+        await asyncio.wait({starting, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            logger.info("worker_started", worker=worker_id, queues=list(names), concurrency=concurrency)
+        await stop.wait()
+        starting.cancel()
+        logger.info("worker_draining", running=worker.running)
+        put_back = await worker.drain(DRAIN)
+        beating.cancel()
+        try:
+            await made.heartbeats.stopped(worker_id)
+        except Unavailable as error:
+            logger.warning("heartbeat_not_ended", error=str(error))
+        logger.info("worker_stopped", put_back=put_back)
+
+
+async def _schedule(made: Portal, stop: asyncio.Event) -> None:
+    """Put the schedules in place, waiting for Redis for as long as it takes."""
+    while not stop.is_set():
+        try:
+            await made.queues.schedule(made.jobs)
+        except Unavailable as error:
+            logger.warning("waiting_for_redis", error=str(error))
+            await asyncio.sleep(2)
+        else:
+            return
+
+
+async def _beat(made: Portal, worker: Worker, worker_id: str, queues: Sequence[str]) -> None:
+    while True:
+        try:
+            await made.heartbeats.beat(worker_id, queues=queues, running=worker.running)
+        except Unavailable as error:
+            logger.warning("heartbeat_missed", error=str(error))
+        await asyncio.sleep(heartbeat.EVERY.total_seconds())
+
+
+def _signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        if stop.is_set():
+            raise SystemExit(1)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told)
+    return stop
