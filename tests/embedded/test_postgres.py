@@ -197,6 +197,16 @@ def test_only_its_owner_may_read_the_password(postgres: Postgres, home: Path) ->
     assert password.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_lost_password_is_replaced(postgres: Postgres, home: Path) -> None:
+    lost = home / "postgres" / "password"
+    lost.unlink()
+
+    postgres.start()
+
+    assert ask(postgres, "SELECT 1") == "1"
+    assert lost.read_text() in postgres.url
+
+
 def test_a_second_muster_on_the_folder_is_refused(postgres: Postgres, home: Path) -> None:
     postgres.start()
 

@@ -64,10 +64,12 @@ class ServerFolder:
     def password(self) -> str:
         return self._read("password")
 
-    def set_password(self, account: Account) -> None:
-        """Make up a password, unless there is one."""
-        if not (self.path / "password").exists():
-            self.write("password", secrets.token_urlsafe(24), account)
+    def set_password(self, account: Account) -> bool:
+        """Make up a password unless there is one; whether it is new."""
+        if (self.path / "password").exists():
+            return False
+        self.write("password", secrets.token_urlsafe(24), account)
+        return True
 
     def port(self) -> int:
         return int(self._read("port"))

@@ -23,8 +23,6 @@ _INITDB = (
     *("--username", USER, "--auth", "scram-sha-256", "--data-checksums"),
     *("--encoding", "UTF8", "--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
 )
-_SINGLE = ("-c", "exit_on_error=true", "postgres")
-_CREATE_DATABASE = f"CREATE DATABASE {DATABASE};\n"
 _SETTINGS = {
     "synchronous_commit": "on",
     "listen_addresses": LOOPBACK,
@@ -65,11 +63,15 @@ class Postgres(Server):
     @override
     def _prepare(self, account: Account, port: int) -> Sequence[str | Path]:
         programs = postgres_bin(account)
-        if not self._folder.data.exists():
-            self._make_cluster(programs, account)
         # Left by a crash, and a reason never to start again once its process id is in use by a stranger.
         # Nobody's: the folder is locked and its processes were ended.
         (self._folder.data / "postmaster.pid").unlink(missing_ok=True)
+        password_is_new = self._folder.set_password(account)
+        if not self._folder.data.exists():
+            self._make_cluster(programs, account)
+        elif password_is_new:
+            change = f"ALTER ROLE {USER} PASSWORD '{self._folder.password()}'"
+            self._run_alone(programs, self._folder.data, account, change)
         settings = {**_SETTINGS, "port": str(port), **self._configuration}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [programs / "postgres", "-D", self._folder.data, *options]
@@ -92,13 +94,16 @@ class Postgres(Server):
         password = self._folder.path / "password"
         try:
             self._run([programs / "initdb", "-D", draft, "--pwfile", password, *_INITDB], account)
-            self._run(
-                [programs / "postgres", "--single", "-D", draft, *_SINGLE], account, read=_CREATE_DATABASE
-            )
+            self._run_alone(programs, draft, account, f"CREATE DATABASE {DATABASE}")
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)  # it may be what filled the disk
             raise
         draft.rename(self._folder.data)
+
+    def _run_alone(self, programs: Path, cluster: Path, account: Account, statement: str) -> None:
+        """Run one statement where no server is running yet, and nobody is asked for a password."""
+        alone = ("--single", "-c", "exit_on_error=true", "-D", cluster, "postgres")
+        self._run([programs / "postgres", *alone], account, read=f"{statement};\n")
 
     def _run(self, command: Sequence[str | Path], account: Account, *, read: str = "") -> None:
         """Run a set-up program to its end, with `read` as its input."""

@@ -91,7 +91,6 @@ class Server(ABC):
         account = Account.to_run(self._folder.data)
         self._folder.take(account)
         self._end_leftovers()
-        self._folder.set_password(account)
         if self._port is None:
             self._port = self._folder.choose_port(account)
         command = self._prepare(account, self._port)

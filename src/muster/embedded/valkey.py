@@ -47,6 +47,7 @@ class Valkey(Server):
         if not data.exists():
             data.mkdir(mode=0o700)
             account.own(data)
+        self._folder.set_password(account)
         # The password goes into a file: arguments can be read by everyone on the machine.
         settings = {
             **_SETTINGS,
