@@ -33,6 +33,7 @@ def main() -> int:
         log_level="critical",
         timeout_graceful_shutdown=1,
         loop="uvloop",
+        timeout_keep_alive=75,
     )
     # uvicorn raises the signal again once it has stopped; being told to stop is no failure here.
     for told_to_stop in (signal.SIGTERM, signal.SIGINT):

@@ -1,5 +1,7 @@
 """Who can try to sign in: Acme's people, and two who do not belong to it."""
 
+from itertools import islice
+
 import msgspec
 
 from acme.company import DOMAIN
@@ -42,6 +44,7 @@ OUTSIDERS = (
     Account("166600000000000000001", "mallory@evil.test", "Mallory", "Vex", hosted_domain="evil.test"),
     Account("166600000000000000002", "kim@gmail.test", "Kim", "Halloran"),
 )
+_FEW = 6
 _OFFERED = (f"ada@{DOMAIN}", f"ben@{DOMAIN}", f"cy@{DOMAIN}")
 
 
@@ -62,6 +65,16 @@ class Accounts:
     def offered(self) -> list[Account]:
         """Those the chooser shows; the company's ones as they are by now."""
         return [account for email in _OFFERED if (account := self.find(email))] + list(OUTSIDERS)
+
+    def starting_with(self, prefix: str) -> list[Account]:
+        """The first few of Acme's people whose address begins so."""
+        prefix = prefix.strip().lower()
+        numbers = (
+            number
+            for number in self._tenant.listed_from(0)
+            if self._tenant.address_of(number).startswith(prefix)
+        )
+        return [self._account(self._tenant.person(number)) for number in islice(numbers, _FEW)]
 
     def _account(self, person: Person) -> Account:
         return Account(

@@ -104,7 +104,7 @@ class Faults:
         path: str = scope["path"]
         if not self._queue or path.startswith("/sandbox/"):
             return None
-        query = dict(parse_qsl(scope["query_string"].decode()))
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
         # Every fault counts every call, so that two scripts for one path keep their own count.
         striking = [fault for fault in self._queue if fault.concerns(path, query) and fault.strikes()]
         self._queue[:] = [fault for fault in self._queue if not fault.is_spent]

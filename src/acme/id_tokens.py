@@ -92,7 +92,7 @@ class IdTokens:
 
     def _signed(self, claims: Claims, forgery: Forgery) -> str:
         key = self._safe.secrets.signing[0]
-        header = {"kid": key.kid, **forgery.header}
+        header = overridden({"kid": key.kid}, forgery.header)
         match forgery.key:
             case "none":
                 return _unsigned(claims, {"alg": "none", "typ": "JWT", **header}) + "."
@@ -100,10 +100,11 @@ class IdTokens:
                 return self._signed_with_public_key(claims, {"alg": "HS256", "typ": "JWT", **header})
             case "unknown":
                 key = self._get_stranger()
-                header = {"kid": key.kid, **forgery.header}
+                header = overridden({"kid": key.kid}, forgery.header)
             case "other-same-kid":
                 key = self._get_stranger()
-        return jwt.encode(claims, self._private(key), algorithm="RS256", headers=header)
+        # Not `jwt.encode`, which would refuse some of the claims a forger writes.
+        return jwt.PyJWS().encode(msgspec.json.encode(claims), self._private(key), "RS256", header)
 
     def _signed_with_public_key(self, claims: Claims, header: dict[str, Any]) -> str:
         """The old trick on verifiers that let the token choose its algorithm."""

@@ -63,7 +63,7 @@ FAMILY_PLAIN = tuple(plain(name) for name in FAMILY)
 _GIVEN_AT = {name: place for place, name in enumerate(GIVEN_PLAIN)}
 _FAMILY_AT = {name: place for place, name in enumerate(FAMILY_PLAIN)}
 _PAIRS = len(GIVEN) * len(FAMILY)
-_LOCAL_PART = re.compile(r"([a-z]+)\.([a-z]+)([1-9][0-9]*)?")
+_LOCAL_PART = re.compile(r"([a-z]+)\.([a-z]+)([1-9][0-9]{0,6})?")
 
 # Near the golden section of the pairs, so that neighbours get unlike names; the step must share no divisor
 # with the pairs for the walk to visit every pair once.

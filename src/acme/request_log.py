@@ -38,7 +38,7 @@ class RequestLog:
         try:
             await self._app(scope, receive, noted)
         finally:
-            query = scope["query_string"].decode("ascii", "replace")
+            query = scope["query_string"].decode("latin-1")
             self._calls.append(Call(scope["method"], scope["path"], query, status))
 
 

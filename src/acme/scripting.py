@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -72,14 +72,14 @@ class Scripting:
             Route("/sandbox/ready", self._ready),
             Route("/sandbox/requests", self._requests),
             Route("/sandbox/events", self._events),
-            Route("/sandbox/faults", self._add_fault, methods=["POST"]),
-            Route("/sandbox/id-token", self._forge, methods=["POST"]),
-            Route("/sandbox/people", self._hire, methods=["POST"]),
-            Route("/sandbox/people/{email}", self._change, methods=["POST"]),
-            Route("/sandbox/groups/{email}", self._change_group, methods=["POST"]),
-            Route("/sandbox/clock", self._advance, methods=["POST"]),
-            Route("/sandbox/keys/rotate", self._rotate, methods=["POST"]),
-            Route("/sandbox/reset", self._reset, methods=["POST"]),
+            _order("/sandbox/faults", self._add_fault),
+            _order("/sandbox/id-token", self._forge),
+            _order("/sandbox/people", self._hire),
+            _order("/sandbox/people/{email}", self._change),
+            _order("/sandbox/groups/{email}", self._change_group),
+            _order("/sandbox/clock", self._advance),
+            _order("/sandbox/keys/rotate", self._rotate),
+            _order("/sandbox/reset", self._reset),
         ]
 
     async def _ready(self, _: Request) -> Response:
@@ -97,7 +97,7 @@ class Scripting:
         fault = await _read(request, Fault)
         if fault.kind not in KINDS:
             raise Refused(422, f"no fault is called {fault.kind!r}; there are {', '.join(sorted(KINDS))}")
-        if (fault.page or 1) < 1 or fault.times < 1:
+        if fault.times < 1 or (fault.page is not None and fault.page < 1):
             raise Refused(422, "page and times count from 1")
         self._faults.append(fault)
         return _json({"waiting": len(self._faults)})
@@ -138,6 +138,17 @@ class Scripting:
 
     def _person(self, person: Person, status: int = 200) -> Response:
         return _json({"step": self._tenant.step, "user": record(person, self._columns)}, status)
+
+
+def _order(path: str, handler: Callable[[Request], Awaitable[Response]]) -> Route:
+    """For programs: a page in the developer's browser could otherwise send orders to loopback as well."""
+
+    async def from_a_program(request: Request) -> Response:
+        if "origin" in request.headers:
+            raise Refused(403, "orders are not taken from web pages")
+        return await handler(request)
+
+    return Route(path, from_a_program, methods=["POST"])
 
 
 async def _read(request: Request, kind: type[T]) -> T:

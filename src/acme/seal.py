@@ -29,7 +29,10 @@ class Seal:
         mark, body = sealed[:_MARK_BYTES], sealed[_MARK_BYTES:]
         if not hmac.compare_digest(mark, self._mark(kind, body)):
             return None
-        return msgspec.msgpack.decode(body, type=kind)
+        try:
+            return msgspec.msgpack.decode(body, type=kind)
+        except msgspec.DecodeError:  # ours, but of another version of this program
+            return None
 
     def _mark(self, kind: type[msgspec.Struct], body: bytes) -> bytes:
         return hmac.digest(self._secret, kind.__name__.encode() + b"\0" + body, "sha256")[:_MARK_BYTES]

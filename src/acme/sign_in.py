@@ -110,14 +110,16 @@ class SignIn:
 
     def _chooser(self, params: dict[str, str], hint: str) -> Response:
         carried = {name: params[name] for name in _CARRIED if name in params}
+        found = self._accounts.starting_with(hint) if hint else []
         cancelled = self._back(params, {"error": "access_denied"}).headers["location"]
         page = self._pages.get_template("chooser.html").render(
             accounts=[
                 (account, f"?{urlencode({**carried, 'login_hint': account.email})}")
-                for account in self._accounts.offered()
+                for account in (found or self._accounts.offered())
             ],
             carried=carried,
             hint=hint,
+            is_unknown=bool(hint) and not found,
             cancelled=cancelled,
             application=urlsplit(params["redirect_uri"]).netloc,
         )

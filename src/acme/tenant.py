@@ -120,8 +120,9 @@ class Tenant:
         person = self._changed.get(number)
         return person.aliases if person else self._population.aliases_of(number)
 
-    def remembered(self, key: object, find: Callable[[], list[int]]) -> list[int]:
+    def remembered(self, what: object, find: Callable[[], list[int]]) -> list[int]:
         """A filtered or sorted listing costs a walk through everybody: a few are kept until a change."""
+        key = (what, self._clock.now() // DAY)
         if key not in self._listings:
             if len(self._listings) >= _CACHED_LISTINGS:
                 del self._listings[next(iter(self._listings))]
