@@ -281,7 +281,7 @@ def test_a_person_is_found_by_id_address_and_alias(acme: Sandbox) -> None:
         "0",
         "ada",
         "chiara.zimmermann9999@acme.test",
-        f"a.b{9**5000}@acme.test"[:9_000],
+        "rosa.abe" + "9" * 9_000 + "@acme.test",
     ],
 )
 def test_a_stranger_is_not_found(acme: Sandbox, key: str) -> None:
