@@ -57,8 +57,8 @@ def _said(run: SyncRun) -> str:
         return f"The sync {run.status}: {run.reason}"
     verb = "would be " if run.dry_run else ""
     return (
-        f"{run.seen} people in {run.seconds:.1f} s: "
-        f"{run.created} {verb}created, {run.updated} {verb}updated, {run.removed} {verb}removed, {run.unchanged} unchanged"
+        f"{run.seen} people in {run.seconds:.1f} s: {run.created} {verb}created, "
+        f"{run.updated} {verb}updated, {run.removed} {verb}removed, {run.unchanged} unchanged"
     )
 
 

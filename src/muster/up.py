@@ -245,9 +245,7 @@ def _ended(town: Town, child: Child, status: int) -> None:
     """A crash is mended; an orderly end was somebody's wish and stays."""
     child.process = None
     if status == 0:
-        say(
-            f"{child.name} was stopped; start it again with `./dev {child.name}`, or everything with `./dev up`"
-        )
+        say(f"{child.name} was stopped and stays so; `./dev {child.name}` starts it again elsewhere")
         return
     child.crashes = child.crashes + 1 if time.monotonic() - child.started_at < 60 else 1
     if child.crashes > GIVE_UP_AFTER:

@@ -146,7 +146,14 @@ class Errors:
             if began:
                 logger.exception("answer_broke_off")
                 raise
-            await self._answer(Request(scope, receive), error)(scope, receive, send)
+            await self._answer_at_all_costs(Request(scope, receive), error)(scope, receive, send)
+
+    def _answer_at_all_costs(self, request: Request, error: Exception) -> Response:
+        try:
+            return self._answer(request, error)
+        except Exception:  # noqa: BLE001  the page that says so may be what is broken
+            logger.exception("error_page_failed")
+            return Response(_A_BUG, status_code=500, media_type="text/plain")
 
     def _answer(self, request: Request, error: Exception) -> Response:
         if isinstance(error, NotSignedIn) and _is_page(request):

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import httpx2
-from redis.asyncio import Redis
 
 from muster.access.account import Accounts
 from muster.access.gate import Gate, Site
@@ -27,6 +26,7 @@ from muster.platform.heartbeat import Heartbeats
 from muster.platform.pages import Pages
 from muster.platform.probes import DatabaseProbes, HeaderProbe, JobProbes, RedisProbes
 from muster.platform.queue import Job, Queues
+from muster.platform.redis import Redis
 from muster.platform.routes import Route, unique
 from muster.platform.sessions import Sessions
 from muster.readiness.health import HealthPages

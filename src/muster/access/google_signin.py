@@ -18,11 +18,10 @@ from urllib.parse import urlencode
 import httpx2
 import jwt
 import msgspec
-from redis.asyncio import Redis
 
 from muster.access.account import Identity
 from muster.errors import NotAllowed, VendorDown, VendorRefused
-from muster.platform.redis import SESSIONS, answering
+from muster.platform.redis import SESSIONS, Redis, answering
 
 ATTEMPT_LIFETIME = timedelta(minutes=10)
 METADATA_LIFETIME = timedelta(hours=1)

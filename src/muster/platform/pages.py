@@ -45,6 +45,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     now: datetime
     version: str
+    flash: None = None
 
 
 class Pages:

@@ -6,10 +6,9 @@ import secrets
 from datetime import timedelta
 
 import httpx2
-from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from muster import __version__
+from muster.errors import Unavailable
 from muster.platform import migrations, security_headers
 from muster.platform.actor import Actor
 from muster.platform.database import Database
@@ -17,7 +16,7 @@ from muster.platform.heartbeat import Heartbeats
 from muster.platform.probe import Failed, Probe
 from muster.platform.queue import QUEUES, Job, Queues
 from muster.platform.rate_limit import READING
-from muster.platform.redis import PREFIXES, SESSIONS, answering
+from muster.platform.redis import PREFIXES, SESSIONS, Redis, answering
 from muster.platform.sessions import LIFETIME, Sessions, new_session, session_key
 
 CANARY_DEADLINE = timedelta(seconds=10)
@@ -143,7 +142,7 @@ class RedisProbes:
         try:
             with answering():
                 found = await self._redis.config_get(name)
-        except ResponseError:
+        except Unavailable:
             return ""
         return next((str(value) for value in found.values()), "")
 

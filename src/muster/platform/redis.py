@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis as _Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import BusyLoadingError, RedisError
@@ -12,6 +12,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from muster.errors import Unavailable
 
+Redis = _Redis
+"""The client, named here so that nobody else has to know whose it is."""
+
 SESSIONS = "sess:"
 CACHE = "cache:"
 QUEUE = "queue:"
@@ -19,7 +22,7 @@ PREFIXES = (SESSIONS, CACHE, QUEUE)
 """Every key Muster writes begins with one of these."""
 
 
-def connect(url: str) -> "Redis":
+def connect(url: str) -> Redis:
     """A client for requests: it fails within two seconds rather than keep a page waiting.
 
     One retry, on connecting only in effect: a script that was sent may have been applied, and
@@ -35,7 +38,7 @@ def connect(url: str) -> "Redis":
     )
 
 
-def connect_patiently(url: str) -> "Redis":
+def connect_patiently(url: str) -> Redis:
     """A client for BullMQ's workers, which must outlive an outage of Redis.
 
     The time-out has to exceed BullMQ's block of up to 10 s: at redis-py's default of 5 s an idle
@@ -51,7 +54,7 @@ def connect_patiently(url: str) -> "Redis":
     )
 
 
-def connect_for_adding(url: str) -> "Redis":
+def connect_for_adding(url: str) -> Redis:
     """A client for adding jobs from a request: no retry, since an add may happen and its answer be lost."""
     return Redis.from_url(
         url,

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from redis.asyncio import Redis
 
 from muster.platform.actor import Actor
 from muster.platform.rate_limit import Allowance, Limit
-from muster.platform.redis import CACHE, SESSIONS, answering
+from muster.platform.redis import CACHE, SESSIONS, Redis, answering
 
 LIFETIME = timedelta(hours=24)
 IDLE = timedelta(hours=1)

@@ -21,7 +21,7 @@ _PYTHON_LEVELS = {
     "error": logging.ERROR,
     "fatal": logging.CRITICAL,
 }
-_QUIET = ("httpcore2", "httpx2", "asyncio", "bullmq", "alembic.runtime.migration", "uvicorn.access")
+_QUIET = ("httpcore2", "httpx2", "asyncio", "bullmq", "alembic.runtime.migration", "uvicorn")
 
 REQUESTS = Counter("muster_http_requests_total", "Requests answered.", ["method", "route", "status"])
 REQUEST_SECONDS = Histogram(

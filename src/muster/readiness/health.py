@@ -8,7 +8,6 @@ from typing import Literal
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from redis.asyncio import Redis
 from starlette.responses import Response
 
 from muster import __version__
@@ -17,7 +16,7 @@ from muster.platform import migrations
 from muster.platform.database import Database
 from muster.platform.heartbeat import Heartbeats
 from muster.platform.queue import Queues
-from muster.platform.redis import answering
+from muster.platform.redis import Redis, answering
 from muster.platform.routes import Anyone, Request, Route
 from muster.platform.telemetry import PEOPLE, POOL_CONNECTIONS, QUEUE_JOBS, SYNC_AGE, WORKERS
 

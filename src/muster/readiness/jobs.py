@@ -5,7 +5,7 @@ from datetime import timedelta
 from muster.platform.queue import Job, Work
 from muster.readiness.proofs import Proofs
 
-PROVE_EVERY = timedelta(minutes=5)
+PROVE_EVERY = timedelta(minutes=1)
 
 
 async def _sing(work: Work) -> None:

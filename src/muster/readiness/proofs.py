@@ -17,7 +17,7 @@ from muster.platform.telemetry import logger
 from muster.readiness.checklist import ROWS, Row
 
 DEADLINE = timedelta(seconds=20)
-KEPT_FOR = timedelta(days=90)
+KEPT_FOR = timedelta(days=30)
 HISTORY = 20
 
 
@@ -73,44 +73,19 @@ class Proofs:
         """Ask every probe now, all at once, and keep what they said."""
         proofs = await asyncio.gather(*(_ask(self._probes[row.id]) for row in self._rows))
         kept = await self._keep(proofs)
-        histories = await self._histories() if kept else {}
         now = datetime.now(UTC)
         return Checked(
-            rows=[
-                Judged(
-                    row=row,
-                    status=judge(row, proof, now),
-                    proof=proof,
-                    history=histories.get(row.id, [proof.held]),
-                )
-                for row, proof in zip(self._rows, proofs, strict=True)
-            ],
+            rows=[_judged(row, [proof], now) for row, proof in zip(self._rows, proofs, strict=True)],
             kept=kept,
         )
 
     async def judge_all(self) -> list[Judged]:
         """How every row stands by the proofs there are; nothing is asked of the system."""
+        recent: dict[str, list[Proof]] = {row.id: [] for row in self._rows}
+        for proof in await self._database.rows(Proof, _RECENT, [list(recent), HISTORY]):
+            recent[proof.row].append(proof)
         now = datetime.now(UTC)
-        latest = {
-            proof.row: proof
-            for proof in await self._database.rows(
-                Proof,
-                """
-                SELECT DISTINCT ON (row) row, held, evidence, took_ms, version, at
-                FROM proofs ORDER BY row, at DESC
-                """,
-            )
-        }
-        histories = await self._histories()
-        return [
-            Judged(
-                row=row,
-                status=judge(row, latest.get(row.id), now),
-                proof=latest.get(row.id),
-                history=histories.get(row.id, []),
-            )
-            for row in self._rows
-        ]
+        return [_judged(row, recent[row.id], now) for row in self._rows]
 
     async def tally(self) -> Mapping[str, int]:
         """Status → rows."""
@@ -133,17 +108,20 @@ class Proofs:
             return False
         return True
 
-    async def _histories(self) -> dict[str, list[bool]]:
-        async with self._database.reading() as statements:
-            return await statements.pairs(
-                """
-                SELECT row, array_agg(held ORDER BY at) FROM (
-                    SELECT row, held, at, row_number() OVER (PARTITION BY row ORDER BY at DESC) AS nth
-                    FROM proofs WHERE at > now() - interval '7 days'
-                ) AS recent WHERE nth <= %s GROUP BY row
-                """,
-                [HISTORY],
-            )
+
+_RECENT = """
+SELECT recent.* FROM unnest(%s::text[]) AS wanted (row)
+CROSS JOIN LATERAL (
+    SELECT row, held, evidence, took_ms, version, at FROM proofs
+    WHERE proofs.row = wanted.row ORDER BY at DESC LIMIT %s
+) AS recent
+"""
+
+
+def _judged(row: Row, newest_first: Sequence[Proof], now: datetime) -> Judged:
+    proof = newest_first[0] if newest_first else None
+    history = [one.held for one in reversed(newest_first)]
+    return Judged(row=row, status=judge(row, proof, now), proof=proof, history=history)
 
 
 def judge(row: Row, proof: Proof | None, now: datetime) -> Status:

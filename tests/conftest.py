@@ -1,0 +1,105 @@
+"""The servers every test shares, started once, and the town each test gets fresh."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import pytest
+from town import Sandbox, Town, served
+
+from muster.embedded.postgres import Postgres
+from muster.embedded.valkey import Valkey
+from muster.platform import migrations, telemetry
+from muster.settings import Secret, Settings
+from muster.wiring import Portal, make
+
+PEOPLE = 500
+
+
+@dataclass(frozen=True)
+class Servers:
+    home: Path
+    postgres: Postgres
+    valkey: Valkey
+    acme: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    home = tmp_path_factory.mktemp("servers")
+    # What a test loses in a crash it makes anew; the drills have servers of their own.
+    postgres = Postgres(home, {"fsync": "on", "max_connections": "60"})
+    valkey = Valkey(home)
+    postgres.start()
+    valkey.start()
+    sandbox = subprocess.Popen(
+        [sys.executable, "-m", "acme", "--port", "0", "--people", str(PEOPLE), "--home", str(home / "acme")],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        migrations.upgrade(postgres.url)
+        described = home / "acme" / "acme.json"
+        while not described.exists():
+            assert sandbox.poll() is None
+            time.sleep(0.02)
+        telemetry.configure("error", name="muster-test", colours=False)
+        yield Servers(home, postgres, valkey, json.loads(described.read_text()))
+    finally:
+        sandbox.terminate()
+        sandbox.wait(10)
+        valkey.stop()
+        postgres.stop()
+
+
+@pytest.fixture
+def settings(servers: Servers) -> Settings:
+    """As a company would set them, for the shared servers; a free port stands in PUBLIC_URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    acme = servers.acme
+    return Settings(
+        home=servers.home,
+        port=port,
+        public_url=f"http://127.0.0.1:{port}",
+        secret_key=Secret("k" * 40),
+        database_url=Secret(servers.postgres.url),
+        redis_url=Secret(servers.valkey.url),
+        allowed_domains=("acme.test",),
+        admin_emails=("ada@acme.test",),
+        google_client_id=acme["client_id"],
+        google_client_secret=Secret(acme["client_secret"]),
+        google_issuer=acme["issuer"],
+        google_service_account=Secret(Path(acme["service_account"]).read_text()),
+        google_admin_email=acme["admin_email"],
+        google_directory_url=acme["directory_url"],
+    )
+
+
+@pytest.fixture
+async def town(settings: Settings) -> AsyncIterator[Town]:
+    made = make(settings, application="muster-test")
+    await made.database.open()
+    async with httpx2.AsyncClient(timeout=20) as raw:
+        sandbox = Sandbox(settings.google_issuer, raw)
+        await _clear(made, sandbox)
+        async with served(made, settings.port) as base_url:
+            yield Town(portal=made, base_url=base_url, sandbox=sandbox, raw=raw)
+        await made.http.aclose()
+        await made.queues.close()
+        await made.redis.aclose()
+        await made.database.close()
+
+
+async def _clear(made: Portal, sandbox: Sandbox) -> None:
+    await made.database.execute(
+        "TRUNCATE accounts, audit_log, people, people_syncs, people_listing, workers, proofs RESTART IDENTITY"
+    )
+    await made.redis.flushdb()
+    await sandbox.tell("reset", {})

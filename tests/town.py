@@ -1,0 +1,183 @@
+"""The whole of Muster as tests meet it: real PostgreSQL, real Valkey, the real sandbox company, real HTTP."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import msgspec
+import uvicorn
+
+from muster.platform.queue import QUEUES, Worker
+from muster.web import Server, application, listen
+from muster.wiring import Portal
+
+SESSION_COOKIE = "muster_session"
+_CSRF = re.compile(r'name="csrf" (?:value|content)="([^"]+)"')
+
+
+class Sandbox:
+    """The sandbox company's stage directions."""
+
+    def __init__(self, issuer: str, client: httpx2.AsyncClient) -> None:
+        self.issuer = issuer
+        self._client = client
+
+    async def tell(self, path: str, order: Mapping[str, Any] | None = None) -> Any:
+        response = await self._client.post(f"{self.issuer}/sandbox/{path}", json=dict(order or {}))
+        assert response.status_code < 300, response.text
+        return response.json()
+
+    async def ask(self, path: str) -> Any:
+        return (await self._client.get(f"{self.issuer}/sandbox/{path}")).json()
+
+    async def fault(self, kind: str, **how: Any) -> None:
+        await self.tell("faults", {"path": "/admin/directory/v1/users", "kind": kind, **how})
+
+    async def change(self, email: str, **fields: Any) -> Any:
+        return (await self.tell(f"people/{email}", fields))["user"]
+
+
+class Visitor:
+    """A person with a browser's cookies, without a browser: follows no redirect unless told to."""
+
+    def __init__(self, base_url: str) -> None:
+        self.base_url = base_url
+        self._client = httpx2.AsyncClient(base_url=base_url, headers={"accept": "text/html"})
+
+    async def __aenter__(self) -> "Visitor":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    @property
+    def cookies(self) -> httpx2.Cookies:
+        return self._client.cookies
+
+    async def get(self, path: str, **kwargs: Any) -> httpx2.Response:
+        return await self._client.get(path, **kwargs)
+
+    async def request(self, method: str, path: str, **kwargs: Any) -> httpx2.Response:
+        return await self._client.request(method, path, **kwargs)
+
+    async def follow(self, path: str) -> httpx2.Response:
+        return await self._client.get(path, follow_redirects=True)
+
+    async def post(self, path: str, fields: Mapping[str, str] | None = None) -> httpx2.Response:
+        """Send the form of a page as a browser would, with the token that the page carries."""
+        token = await self.csrf()
+        return await self._client.post(
+            path, data={**(fields or {}), "csrf": token}, headers={"origin": self.base_url}
+        )
+
+    async def csrf(self) -> str:
+        page = await self.get("/")
+        found = _CSRF.search(page.text)
+        assert found, page.text[:500]
+        return found.group(1)
+
+    async def sign_in(self, email: str, next_path: str = "/") -> httpx2.Response:
+        return await self.follow(f"/sign-in/google?login_hint={email}&next={next_path}")
+
+    @property
+    def session_id(self) -> str | None:
+        return self._client.cookies.get(SESSION_COOKIE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Town:
+    """What a test may touch: the wired portal, the address it is served at, and the sandbox company."""
+
+    portal: Portal
+    base_url: str
+    sandbox: Sandbox
+    raw: httpx2.AsyncClient
+
+    def visitor(self) -> Visitor:
+        return Visitor(self.base_url)
+
+    @contextlib.asynccontextmanager
+    async def signed_in(self, email: str) -> AsyncIterator[Visitor]:
+        async with self.visitor() as visitor:
+            response = await visitor.sign_in(email)
+            assert response.status_code == 200, response.text
+            yield visitor
+
+    @contextlib.asynccontextmanager
+    async def working(self, *, name: str = "test-worker") -> AsyncIterator[Worker]:
+        """A worker with every queue, its heart beating, drained at the end."""
+        queues = [spec.name for spec in QUEUES]
+        redis_url = self.portal.settings.redis_url.reveal()
+        worker = Worker(redis_url, self.portal.jobs, queues=queues, concurrency=4, name=name)
+        await worker.start()
+        await self.portal.heartbeats.beat(name, queues=queues, running=0)
+        try:
+            yield worker
+        finally:
+            await worker.drain(timedelta(seconds=10))
+            await self.portal.heartbeats.stopped(name)
+
+    async def value(self, statement: str, *parameters: Any) -> Any:
+        return await self.portal.database.value(statement, list(parameters))  # type: ignore[arg-type]
+
+    async def execute(self, statement: str, *parameters: Any) -> int:
+        return await self.portal.database.execute(statement, list(parameters))  # type: ignore[arg-type]
+
+    async def audited(self) -> list[str]:
+        """The actions in the audit record, oldest first."""
+        found = await self.value("SELECT coalesce(array_agg(action ORDER BY id), '{}') FROM audit_log")
+        return list(found)
+
+    async def keys(self) -> list[str]:
+        return sorted(key.decode() for key in await self.portal.redis.keys())
+
+
+@contextlib.asynccontextmanager
+async def served(made: Portal, port: int) -> AsyncIterator[str]:
+    """The portal behind a real server on loopback, in this event loop."""
+    listening = listen("127.0.0.1", port)
+    config = uvicorn.Config(
+        application(made), http="httptools", ws="none", lifespan="off", log_config=None, access_log=False
+    )
+    server = _QuietServer(config)
+    serving = asyncio.create_task(server.serve([listening]))
+    while not server.started:
+        await asyncio.sleep(0.005)
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        await serving
+
+
+class _QuietServer(Server):
+    """Leaves the signals to pytest."""
+
+    capture_signals = contextlib.nullcontext  # type: ignore[assignment]
+
+
+async def eventually(is_so: Any, *, within: float = 15.0) -> Any:
+    """Poll until `is_so()` is true, and give what it gave; fails the test after `within` seconds."""
+    deadline = asyncio.get_running_loop().time() + within
+    while not (found := await is_so()):
+        assert asyncio.get_running_loop().time() < deadline, f"not so within {within} s"
+        await asyncio.sleep(0.02)
+    return found
+
+
+def problem(response: httpx2.Response) -> dict[str, Any]:
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    return dict(msgspec.json.decode(response.content))
+
+
+def path_of(location: str) -> str:
+    return urlsplit(location).path
+
+
