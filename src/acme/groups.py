@@ -70,29 +70,32 @@ class Groups:
         return address in group.nested
 
     def member_count(self, group: Group) -> int:
-        added, removed = self._tenant.group_changes(group.address)
-        if added or removed or self._tenant.step:
-            return sum(1 for _ in self.members(group, 0))
-        return sum(map(len, (*group.runs, group.nested, group.outside))) + group.has_everyone
+        return len(self._others(group)) + sum(map(len, group.runs)) - len(self._excepted(group))
 
     def members(self, group: Group, position: int) -> Iterator[tuple[int, Record]]:
         """Members from a position on, each with its own position."""
-        added, removed = self._tenant.group_changes(group.address)
-        others = [*group.nested, *group.outside, *([CUSTOMER] if group.has_everyone else []), *added]
+        others = self._others(group)
         for place in range(position, len(others)):
-            if others[place] not in removed:
-                yield place, self._member_by_key(others[place])
+            yield place, self._member_by_key(others[place])
         start = len(others)
+        excepted = self._excepted(group)
         for run in group.runs:
             for place in range(max(0, position - start), len(run)):
-                if self._is_member(run[place], removed, added):
+                if run[place] not in excepted:
                     yield start + place, _person(self._tenant.person(run[place]), group)
             start += len(run)
 
-    def _is_member(self, number: int, removed: set[str], added: list[str]) -> bool:
-        if self._tenant.is_gone(number):
-            return False
-        return not (removed or added) or self._tenant.address_of(number) not in {*removed, *added}
+    def _others(self, group: Group) -> list[str]:
+        """Members that are named one by one: groups, outsiders, the whole company, and who was added."""
+        added, removed = self._tenant.group_changes(group.address)
+        everyone = (CUSTOMER,) if group.has_everyone else ()
+        return [key for key in (*group.nested, *group.outside, *everyone, *added) if key not in removed]
+
+    def _excepted(self, group: Group) -> set[int]:
+        """Who is in the runs and still no member by them: the deleted, the removed, and the added."""
+        added, removed = self._tenant.group_changes(group.address)
+        named = {person.number for key in (*added, *removed) if (person := self._tenant.find(key))}
+        return {number for number in named | self._tenant.gone() if any(number in run for run in group.runs)}
 
     def _member_by_key(self, key: str) -> Record:
         if key == CUSTOMER:

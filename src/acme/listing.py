@@ -121,7 +121,11 @@ def _chosen(tenant: Tenant, params: dict[str, str], order: str | None, *, is_del
                 for number in numbers
                 if not tests or all(test(tenant.person(number)) for test in tests)
             ]
-        return found if order is None else _sorted(tenant, found, order, sort_order == "DESCENDING")
+        return (
+            found
+            if order is None
+            else _sorted(tenant, found, order, is_descending=sort_order == "DESCENDING")
+        )
 
     return tenant.remembered((query, order, sort_order, is_deleted), find)
 
@@ -132,7 +136,7 @@ def _has_prefix(tenant: Tenant, number: int, prefix: str) -> bool:
     )
 
 
-def _sorted(tenant: Tenant, numbers: list[int], order: str, is_descending: bool) -> list[int]:  # noqa: FBT001  passed by name's sake nowhere else
+def _sorted(tenant: Tenant, numbers: list[int], order: str, *, is_descending: bool) -> list[int]:
     if order == "email":
         return sorted(numbers, key=tenant.address_of, reverse=is_descending)
     part = "given" if order == "givenName" else "family"

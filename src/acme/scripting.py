@@ -116,7 +116,8 @@ class Scripting:
     async def _change_group(self, request: Request) -> Response:
         change = await _read(request, GroupChange)
         group = self._groups.get(request.path_params["email"])
-        self._tenant.change_group(group.address, change.add, change.remove)
+        added, removed = ([key.lower() for key in keys] for keys in (change.add, change.remove))
+        self._tenant.change_group(group.address, added, removed)
         return _json({"step": self._tenant.step})
 
     async def _advance(self, request: Request) -> Response:

@@ -94,6 +94,10 @@ class Tenant:
             return person.deleted_at is not None
         return number in self._leavers
 
+    def gone(self) -> set[int]:
+        """Those who were listed at the start and are deleted by now."""
+        return {number for number in self._changed if self.is_gone(number)}
+
     def _is_purged(self, person: Person) -> bool:
         return person.deleted_at is not None and person.deleted_at + UNDELETE_WINDOW <= self._clock.now()
 
