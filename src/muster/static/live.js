@@ -2,8 +2,8 @@ const EVERY_MS = 1000;
 const AT_MOST_MS = 30_000;
 
 /**
- * Fetches the page at region's data-live again and again, and carries what changed into the region,
- * until the server's copy no longer has data-live. The region is found there by its id.
+ * Fetches the page at region's data-live (empty: this page) again and again, and carries what changed into
+ * the region, until the server's copy no longer has data-live. The region is found there by its id.
  */
 export function watch(region) {
   let pause = EVERY_MS;
@@ -44,7 +44,10 @@ function fetchPage(url) {
     request.open("GET", url);
     request.responseType = "document";
     request.timeout = 10_000;
-    request.onloadend = () => resolve(request.status < 500 ? request.response : null);
+    request.onloadend = () => {
+      const later = request.status === 429 || request.status >= 500;
+      resolve(later ? null : request.response);
+    };
     request.send();
   });
 }
