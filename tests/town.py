@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx2
@@ -50,7 +50,7 @@ class Visitor:
         self.base_url = base_url
         self._client = httpx2.AsyncClient(base_url=base_url, headers={"accept": "text/html"})
 
-    async def __aenter__(self) -> "Visitor":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -147,8 +147,7 @@ async def served(made: Portal, port: int) -> AsyncIterator[str]:
     )
     server = _QuietServer(config)
     serving = asyncio.create_task(server.serve([listening]))
-    while not server.started:
-        await asyncio.sleep(0.005)
+    await eventually(lambda: _is(server.started))
     try:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
@@ -161,6 +160,10 @@ class _QuietServer(Server):
     """Leaves the signals to pytest."""
 
     capture_signals = contextlib.nullcontext  # type: ignore[assignment]
+
+
+async def _is(value: object) -> object:
+    return value
 
 
 async def eventually(is_so: Any, *, within: float = 15.0) -> Any:
@@ -179,5 +182,3 @@ def problem(response: httpx2.Response) -> dict[str, Any]:
 
 def path_of(location: str) -> str:
     return urlsplit(location).path
-
-
