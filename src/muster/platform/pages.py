@@ -1,5 +1,6 @@
 """Pages: one frame, one set of filters, and what every template is told."""
 
+import functools
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -53,14 +54,6 @@ class Pages:
         self._csrf = csrf
         self._sandbox = sandbox
         self._places: list[Route] = []
-        self._environment = Environment(
-            loader=FileSystemLoader(PACKAGE / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.filters.update(age=age, when=when, number=number, initials=initials)
 
     def navigate(self, routes: Sequence[Route]) -> None:
         """Take the navigation from the table of all routes, which is whole only once every slice is."""
@@ -70,7 +63,7 @@ class Pages:
         self, request: Request, template: str, *, title: str, status: int = 200, **context: Any
     ) -> HTMLResponse:
         page = self._page(request, title)
-        body = self._environment.get_template(template).render(page=page, **context)
+        body = _environment().get_template(template).render(page=page, **context)
         return HTMLResponse(body, status_code=status)
 
     def _page(self, request: Request, title: str) -> Page:
@@ -98,6 +91,20 @@ class Pages:
             for route in allowed
             if route.nav
         ]
+
+
+@functools.cache
+def _environment() -> Environment:
+    """Compiled templates are the same for everybody."""
+    environment = Environment(
+        loader=FileSystemLoader(PACKAGE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(age=age, when=when, number=number, initials=initials)
+    return environment
 
 
 def age(moment: datetime | None, now: datetime | None = None) -> str:

@@ -158,7 +158,12 @@ class Worker:
     ) -> None:
         self._jobs = {job.name: job for job in jobs}
         self._running = _Running()
-        self._workers = [self._bull_worker(redis_url, queue, concurrency, name) for queue in queues]
+        # One for each queue: BullMQ closes a client with its worker, and another may still be finishing.
+        self._clients = [redis.connect_patiently(redis_url) for _ in queues]
+        self._workers = [
+            self._bull_worker(client, queue, concurrency, name)
+            for client, queue in zip(self._clients, queues, strict=True)
+        ]
         self._loops: list[asyncio.Task[None]] = []
 
     @property
@@ -194,14 +199,17 @@ class Worker:
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        for client in self._clients:
+            # BullMQ closes the client but leaves the connection on which it was waiting for a job.
+            await client.connection_pool.disconnect(inuse_connections=True)
         return put_back
 
-    def _bull_worker(self, redis_url: str, queue: str, concurrency: int, name: str) -> BullWorker:
+    def _bull_worker(self, client: redis.Redis, queue: str, concurrency: int, name: str) -> BullWorker:
         worker = BullWorker(
             queue,
             self._process,
             {
-                "connection": redis.connect_patiently(redis_url),
+                "connection": client,
                 "prefix": PREFIX,
                 "autorun": False,
                 "concurrency": concurrency,
