@@ -165,13 +165,13 @@ class Errors:
             return self._pages.render(
                 request,
                 "error.html",
-                title=TITLES[status],
+                title=_title(status),
                 status=status.value,
                 explanation=explanation,
             )
         problem = {
             "type": "about:blank",
-            "title": TITLES[status],
+            "title": _title(status),
             "status": status.value,
             "detail": explanation,
             "code": code,
@@ -294,6 +294,10 @@ def _judged(error: Exception) -> tuple[HTTPStatus, str, str]:
         safe = _OURS_AWAY if error.code == "unavailable" else str(error)
         return STATUSES[error.code], error.code, safe
     return HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", _A_BUG
+
+
+def _title(status: HTTPStatus) -> str:
+    return TITLES.get(status, status.phrase)
 
 
 def _is_page(request: Request) -> bool:

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from muster.errors import Invalid, NotAllowed, NotSignedIn, TooLarge, TooMany
+from muster.errors import Invalid, NotAllowed, NotFound, NotSignedIn, TooLarge, TooMany
 from muster.platform import csrf
 from muster.platform.addresses import is_loopback
 from muster.platform.csrf import Csrf
@@ -109,6 +109,7 @@ class Gate:
         self._tokens.check_token(request.session_id, token)
 
     async def _handle(self, route: Route, request: Request) -> Response:
+        _check_path(request)
         if route.reads is None:
             answer = await route.handler(request)
         else:
@@ -116,6 +117,13 @@ class Gate:
         if isinstance(answer, Response):
             return answer
         return Response(msgspec.json.encode(answer), media_type="application/json")
+
+
+def _check_path(request: Request) -> None:
+    """Nothing can be at an address that PostgreSQL could not even be asked for."""
+    for value in request.path_params.values():
+        if "\0" in str(value) or (isinstance(value, int) and value >= 2**63):
+            raise NotFound("Nothing is at this address.")
 
 
 async def _read(route: Route, request: Request, shape: type[msgspec.Struct]) -> msgspec.Struct:

@@ -81,7 +81,6 @@ class AccessPages:
             title="Sign in",
             next=safe_path(asked.next),
             company=self._company,
-            problem=None,
         )
 
     async def begin(self, request: Request, asked: BeginSignIn) -> Response:

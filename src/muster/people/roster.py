@@ -182,15 +182,14 @@ class Roster:
         counts[""] = sum(n for status, n in counts.items() if status != Status.DELETED)
         return counts
 
-    async def stream(self, wanted: Filter) -> AsyncIterator[PersonRow]:
-        """Everybody who matches, in order, however many."""
+    def stream(self, wanted: Filter) -> AsyncIterator[PersonRow]:
+        """Everybody who matches, in order, however many. Raises Invalid at once, not at the first row."""
         sort, backwards = _sort(wanted.sort)
         condition, values = _condition(wanted)
         statement = sql.SQL("SELECT {} FROM people WHERE {} ORDER BY {} {}, google_id").format(
             _LIST_COLUMNS, condition, sort.key, sql.SQL("DESC" if backwards else "ASC")
         )
-        async for row in self._database.stream(PersonRow, statement, values):
-            yield row
+        return self._database.stream(PersonRow, statement, values)
 
     async def get(self, google_id: str) -> PersonDetail:
         """Raises NotFound."""
@@ -305,7 +304,7 @@ def _condition(wanted: Filter, *, removed_too: bool = False) -> tuple[sql.Compos
 
 
 def _literally(word: str) -> str:
-    """`word` without LIKE's own signs, and without NUL, which PostgreSQL refuses."""
+    """`word` with LIKE's own signs taken as letters."""
     for sign in ("\\", "%", "_"):
         word = word.replace(sign, f"\\{sign}")
-    return word.replace("\0", "")
+    return word

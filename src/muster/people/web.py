@@ -1,6 +1,5 @@
 """People and their syncs, as pages, CSV and JSON."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -20,7 +19,13 @@ from muster.platform.queue import Queues
 from muster.platform.routes import Nav, Request, Route
 from muster.platform.telemetry import logger
 
-_TABS = {"": "Everybody", Status.ACTIVE: "Active", Status.SUSPENDED: "Suspended", Status.ARCHIVED: "Archived"}
+_TABS = {
+    "": "Everybody",
+    Status.ACTIVE: "Active",
+    Status.SUSPENDED: "Suspended",
+    Status.ARCHIVED: "Archived",
+    Status.DELETED: "Removed",
+}
 _LIVE = ("waiting", "running")
 
 
@@ -40,7 +45,7 @@ class ListPeople(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ListSyncs(msgspec.Struct, frozen=True):
-    before: int | None = None
+    before: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)] | None = None
 
 
 class PersonBrief(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,8 +128,8 @@ class PeoplePages:
 
     async def download(self, request: Request, asked: ListPeople) -> Response:
         header = ["Name", "E-mail", "Title", "Department", "Org unit", "Status", "Joined", "Last sign-in"]
-        await self._roster.count(asked.filter())  # what is wrong with the filter is said before the download
-        return csv_response("people.csv", header, self._csv_rows(asked.filter()))
+        people = self._roster.stream(asked.filter())
+        return csv_response("people.csv", header, (_csv_row(person) async for person in people))
 
     async def answer_people(self, request: Request, asked: ListPeople) -> PeopleAnswer:
         found = await self._roster.find(
@@ -180,10 +185,6 @@ class PeoplePages:
         if found is None:
             return {"id": "", "name": person.manager_email, "email": person.manager_email}
         return {"id": found.google_id, "name": found.name, "email": found.email}
-
-    async def _csv_rows(self, wanted: Filter) -> AsyncIterator[list[Any]]:
-        async for row in self._roster.stream(wanted):
-            yield _csv_row(row)
 
 
 def _csv_row(row: PersonRow) -> list[Any]:

@@ -1,10 +1,12 @@
 """Two locks on every unsafe request: where the browser says it comes from, and a token of the form.
 
-The token is an HMAC of the session id, so nothing is stored and it dies with the session.
+The token is an HMAC of the session id, so nothing is stored and it dies with the session. Each page
+carries it under a mask of its own: pages are compressed, and what repeats can be guessed by length
+(https://www.breachattack.com).
 """
 
-import hashlib
 import hmac
+import secrets
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -13,6 +15,7 @@ from muster.errors import NotAllowed
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FIELD = "csrf"
 HEADER = "x-csrf-token"
+_SIZE = 32
 
 
 class Csrf:
@@ -20,11 +23,13 @@ class Csrf:
         self._keys = (key, *fallbacks)
 
     def token(self, session_id: str) -> str:
-        return _mac(self._keys[0], session_id)
+        mask = secrets.token_bytes(_SIZE)
+        return (mask + _xor(mask, _mac(self._keys[0], session_id))).hex()
 
     def check_token(self, session_id: str, token: str) -> None:
         """Raises NotAllowed unless `token` was made for this session by the present or an earlier key."""
-        if not any(hmac.compare_digest(_mac(key, session_id), token) for key in self._keys):
+        given = _unmasked(token)
+        if not any(hmac.compare_digest(_mac(key, session_id), given) for key in self._keys):
             raise NotAllowed("This form was not made for your session. Reload the page and send it again.")
 
 
@@ -40,5 +45,18 @@ def check_site(*, site: str | None, origin: str | None, hosts: frozenset[str]) -
         raise NotAllowed("This request came from another site.")
 
 
-def _mac(key: str, session_id: str) -> str:
-    return hmac.new(key.encode(), b"csrf:" + session_id.encode(), hashlib.sha256).hexdigest()
+def _mac(key: str, session_id: str) -> bytes:
+    return hmac.digest(key.encode(), b"csrf:" + session_id.encode(), "sha256")
+
+
+def _unmasked(token: str) -> bytes:
+    """What is not of the form of a token unmasks to nothing, which matches no session."""
+    try:
+        raw = bytes.fromhex(token)
+    except ValueError:
+        return b""
+    return _xor(raw[:_SIZE], raw[_SIZE:]) if len(raw) == 2 * _SIZE else b""
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(one, other, strict=True))

@@ -1,6 +1,7 @@
 """Pages: one frame, one set of filters, and what every template is told."""
 
 import functools
+import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -46,7 +47,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     now: datetime
     version: str
-    flash: None = None
+    assets: str
 
 
 class Pages:
@@ -80,6 +81,7 @@ class Pages:
             request_id=state["request_id"],
             now=datetime.now(UTC),
             version=__version__,
+            assets=_static_version(),
         )
 
     def _navigation(self, actor: Actor, path: str) -> list[NavEntry]:
@@ -105,6 +107,15 @@ def _environment() -> Environment:
     )
     environment.filters.update(age=age, when=when, number=number, initials=initials)
     return environment
+
+
+@functools.cache
+def _static_version() -> str:
+    """Changes with any static file, so that browsers may keep what they have for good."""
+    digest = hashlib.blake2b(digest_size=6)
+    for path in sorted((PACKAGE / "static").iterdir()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def age(moment: datetime | None, now: datetime | None = None) -> str:

@@ -98,6 +98,8 @@ def unique(routes: Iterable[Route]) -> tuple[Route, ...]:
 def decoded(fields: dict[str, Any], shape: type[Shape]) -> Shape:
     """Text fields as the struct a route reads. Raises Invalid, naming the field and what it expects."""
     given = {name: value for name, value in fields.items() if value != ""}
+    if any("\0" in value for value in given.values() if isinstance(value, str)):
+        raise Invalid("A field holds a character that no text has (NUL).")
     try:
         return msgspec.convert(given, shape, strict=False)
     except msgspec.ValidationError as error:

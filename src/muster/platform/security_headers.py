@@ -21,7 +21,7 @@ def content_security_policy(nonce: str) -> str:
         f"default-src 'none'; script-src 'nonce-{nonce}' 'strict-dynamic'; style-src 'self'; "
         "img-src 'self' data:; connect-src 'self'; font-src 'self'; manifest-src 'self'; "
         "form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; "
-        "require-trusted-types-for 'script'; trusted-types muster"
+        "require-trusted-types-for 'script'; trusted-types 'none'"
     )
 
 

@@ -1,0 +1,204 @@
+"""Every route of the table, tried by those who may not. A new route is here without anybody adding it."""
+
+import re
+
+import pytest
+
+from muster.access.roles import GRANTS, Permission, Role
+from muster.platform.routes import Anyone, Route
+from town import Town, Visitor
+
+_PARAMETER = re.compile(r"\{\w+(:int)?\}")
+EMAILS = {Role.MEMBER: "cy@acme.test", Role.ADMIN: "ada@acme.test"}
+
+
+def _address(route: Route) -> str:
+    return _PARAMETER.sub(lambda found: "1" if found.group(1) else "100000000000000000000", route.path)
+
+
+def _closed(town: Town) -> list[Route]:
+    return [route for route in town.portal.routes if route.may is not Anyone.MAY]
+
+
+def _unsafe(town: Town) -> list[Route]:
+    return [route for route in _closed(town) if route.method != "GET"]
+
+
+async def test_there_are_routes_to_try(town: Town):
+    assert len(_closed(town)) >= 9
+    assert len(_unsafe(town)) >= 3
+
+
+@pytest.mark.parametrize("cookie", [None, "unknown-session", "", "a" * 4000, "\x7f", "../../etc"], ids=repr)
+async def test_without_a_session_nothing_opens(town: Town, cookie: str | None):
+    async with town.visitor() as stranger:
+        headers = {} if cookie is None else {"cookie": f"muster_session={cookie}"}
+        for route in _closed(town):
+            response = await stranger.request(route.method, _address(route), headers=headers)
+
+            assert response.status_code in {303, 400, 401}, (route.method, route.path)
+            if response.status_code == 303:
+                assert response.headers["location"].startswith("/sign-in")
+
+
+async def test_a_session_that_sat_idle_for_an_hour_is_over(town: Town):
+    async with town.signed_in("ada@acme.test") as ada:
+        keys = [key for key in await town.keys() if key.startswith("sess:") and key.count(":") == 1]
+        hour_ago = int((await town.portal.redis.time())[0] - 3601) * 1000
+        await town.portal.redis.hset(keys[0], "seen", hour_ago)
+
+        for route in _closed(town):
+            response = await ada.request(route.method, _address(route))
+            assert response.status_code in {303, 401}, (route.method, route.path)
+
+
+async def test_a_role_that_is_too_low_is_refused_and_the_handler_never_runs(town: Town):
+    async with town.signed_in(EMAILS[Role.MEMBER]) as cy:
+        token = await cy.csrf()
+        beyond = [route for route in _closed(town) if Permission(route.may) not in GRANTS[Role.MEMBER]]
+        assert beyond
+        for route in beyond:
+            response = await cy.request(route.method, _address(route), headers={"x-csrf-token": token})
+            assert response.status_code == 403, (route.method, route.path)
+        assert await town.value("SELECT count(*) FROM people_syncs") == 0
+        assert await town.value("SELECT count(*) FROM proofs") == 0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"x-csrf-token": ""},
+        {"x-csrf-token": "0" * 64},
+        {"x-csrf-token": "0" * 128},
+        {"x-csrf-token": "not hex at all"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "https://evil.test"},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1:1"},
+    ],
+    ids=repr,
+)
+async def test_a_forged_request_is_refused_on_every_unsafe_route(town: Town, headers: dict[str, str]):
+    async with town.signed_in(EMAILS[Role.ADMIN]) as ada:
+        if "x-csrf-token" not in headers and headers:
+            headers = {**headers, "x-csrf-token": await ada.csrf()}  # even with the right token
+        for route in _unsafe(town):
+            response = await ada.request(route.method, _address(route), headers=headers)
+            assert response.status_code == 403, (route.method, route.path)
+        assert (await ada.get("/")).status_code == 200  # still signed in: nothing was done
+
+
+async def test_the_token_of_another_session_is_refused(town: Town):
+    async with town.signed_in("cy@acme.test") as cy, town.signed_in("ada@acme.test") as ada:
+        for route in _unsafe(town):
+            stolen = {"x-csrf-token": await cy.csrf()}
+            response = await ada.request(route.method, _address(route), headers=stolen)
+            assert response.status_code == 403, (route.method, route.path)
+
+
+async def test_tokens_differ_from_page_to_page_and_all_hold(town: Town):
+    async with town.signed_in("ada@acme.test") as ada:
+        first, second = await ada.csrf(), await ada.csrf()
+
+        assert first != second
+        for token in (first, second):
+            response = await ada.request("POST", "/people/syncs", headers={"x-csrf-token": token})
+            assert response.status_code == 303
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "sort=nonsense",
+        "status=nonsense",
+        "after=%%%",
+        "after=AAAA",
+        "after=W10",
+        "before=" + "A" * 3000,
+        "limit=-1",
+        "limit=many",
+        "before=99999999999999999999999999",
+        "before=x",
+        "q=%00",
+        "q=" + "%F0%9F%A6%8A" * 50,
+        "q=%ff%fe",
+        "department=%00",
+        "next=//evil.test",
+        "state[]=a&state[]=b",
+        "a=b&a=b&=&&&",
+    ],
+)
+async def test_malformed_queries_are_answered_without_a_fault_of_ours(town: Town, query: str):
+    async with town.signed_in(EMAILS[Role.ADMIN]) as ada:
+        for route in [one for one in town.portal.routes if one.method == "GET" and not one.bare]:
+            response = await ada.get(f"{_address(route)}?{query}")
+            assert response.status_code < 500, (route.path, response.text[:300])
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/x-www-form-urlencoded", "multipart/form-data"]
+)
+async def test_malformed_bodies_are_answered_without_a_fault_of_ours(town: Town, kind: str):
+    bodies = [b"", b"{", b"\xff\xfe\x00", b"--x\r\n", b"csrf=%zz&" * 20, b'{"a":' * 500]
+    async with town.signed_in(EMAILS[Role.ADMIN]) as ada:
+        for route in _unsafe(town):
+            for body in bodies:
+                response = await ada.request(
+                    route.method, _address(route), content=body, headers={"content-type": kind}
+                )
+                assert response.status_code < 500, (route.path, body, response.text[:300])
+
+
+async def test_a_body_beyond_the_limit_is_refused(town: Town):
+    async with town.signed_in(EMAILS[Role.ADMIN]) as ada:
+        for route in _unsafe(town):
+            response = await ada.request(
+                route.method,
+                _address(route),
+                content=b"a=" + b"b" * (route.max_body_bytes + 1),
+                headers={"content-type": "application/x-www-form-urlencoded"},
+            )
+            assert response.status_code == 413, (route.method, route.path)
+
+
+async def test_other_methods_and_addresses_get_a_page_that_says_so(town: Town):
+    async with town.signed_in("cy@acme.test") as cy:
+        assert (await cy.request("DELETE", "/people")).status_code == 405
+        missing = await cy.get("/no/such/place")
+        assert missing.status_code == 404
+        assert missing.headers["x-request-id"] in missing.text
+
+
+async def test_every_answer_carries_the_protective_headers(town: Town):
+    async with town.visitor() as visitor:
+        for path in ("/sign-in", "/no/such/place", "/people", "/static/app.css", "/livez", "/api/v1/people"):
+            headers = (await visitor.get(path)).headers
+            assert headers["x-content-type-options"] == "nosniff", path
+            assert "frame-ancestors 'none'" in headers["content-security-policy"], path
+            assert headers["cross-origin-opener-policy"] == "same-origin", path
+            assert headers["x-request-id"], path
+
+
+async def test_one_caller_uses_up_its_own_allowance_only(town: Town):
+    async with town.signed_in("cy@acme.test") as cy, town.signed_in("ada@acme.test") as ada:
+        token = {"x-csrf-token": await cy.csrf()}
+        statuses = [await _post(cy, token) for _ in range(300)]  # of which 120 a minute are granted
+
+        assert set(statuses[:120]) == {403}
+        assert 429 in statuses
+        last = await cy.request("POST", "/people/syncs", headers=token)
+        assert int(last.headers["retry-after"]) >= 1
+        assert "r=0" in last.headers["ratelimit"]
+        assert (await ada.request("POST", "/people/syncs")).status_code == 403
+
+
+async def _post(visitor: Visitor, headers: dict[str, str]) -> int:
+    return (await visitor.request("POST", "/people/syncs", headers=headers)).status_code
+
+
+async def test_addresses_that_nothing_can_have_are_not_found(town: Town):
+    async with town.signed_in("cy@acme.test") as cy:
+        for path in ("/people/%00", "/people/syncs/99999999999999999999", "/people/" + "9" * 3000):
+            assert (await cy.get(path)).status_code == 404, path
