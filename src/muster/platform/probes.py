@@ -39,18 +39,18 @@ class DatabaseProbes:
 
     async def answers(self) -> str:
         version = await self._database.value("SELECT current_setting('server_version')")
+        figures = self._database.figures()
         # A moment's queue is what a pool is for; one that stays for a second is a pool too small.
         for _ in range(10):
-            figures = self._database.figures()
-            waiting, size = figures.get("requests_waiting", 0), figures.get("pool_size", 0)
-            if not waiting:
+            if not figures.get("requests_waiting"):
                 break
             await asyncio.sleep(0.1)
-        else:
-            raise Failed(f"for a second {waiting} or more callers have waited for one of {size} connections")
-        return (
-            f"PostgreSQL {version}; {figures.get('pool_available', 0)} of {size} connections idle, 0 waiting"
-        )
+            figures = self._database.figures()
+        waiting, size = figures.get("requests_waiting", 0), figures.get("pool_size", 0)
+        if waiting:
+            raise Failed(f"callers have waited for a second, now {waiting}, for one of {size} connections")
+        idle = figures.get("pool_available", 0)
+        return f"PostgreSQL {version}; {idle} of {size} connections idle, 0 waiting"
 
     async def durable(self) -> str:
         names = ("fsync", "full_page_writes", "synchronous_commit")

@@ -10,13 +10,14 @@ import asyncio
 import base64
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from bullmq import Queue as BullQueue
 from bullmq import Worker as BullWorker
 from bullmq.custom_errors import DelayedError, UnrecoverableError
+from typing_extensions import override
 
 from muster.errors import Refusal, VendorRefused
 from muster.platform import redis
@@ -26,6 +27,14 @@ PREFIX = redis.QUEUE.removesuffix(":")
 KEEP_COMPLETED = {"age": 24 * 3600, "count": 500}
 KEEP_FAILED = {"age": 7 * 24 * 3600, "count": 1000}
 STATES = ("waiting", "active", "delayed", "failed", "paused", "prioritized")
+
+LOST_AFTER = timedelta(seconds=15)
+"""A worker that has not renewed its hold on a job for so long has lost it, and another starts it again
+within ten seconds more. A handler that blocks the event loop for longer would see its job run twice.
+"""
+
+_ANSWERS_WITHIN = 5.0
+"""Seconds in which Redis answers, if it is there, when a worker that stops settles its last jobs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,33 +151,66 @@ class Queues:
         return {one["key"]: int(one.get("next") or 0) for one in found}
 
 
-@dataclass(slots=True)
-class _Running:
-    """Handlers under way, so that a drain can end those its deadline overtakes."""
+class _BullWorker(BullWorker):  # type: ignore[misc]  # it ships no types
+    """BullMQ's worker, which by itself forgets a job that reaches it at the moment it is closed.
 
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    put_back: bool = False
+    Paused, it takes no job, gives back what Redis had already handed over, and goes on renewing its
+    hold on those that run. `in_hand` counts what is asked for or not yet settled.
+    """
+
+    in_hand = 0
+
+    @override
+    async def getNextJob(self, token: str) -> Any:
+        if self.paused:
+            return None
+        self.in_hand += 1
+        job = None
+        try:
+            job = await super().getNextJob(token)
+            if job is not None and self.paused:
+                await _put_back(job, token)
+                job = None
+        finally:
+            if job is None:
+                self.in_hand -= 1
+        return job
+
+    @override
+    async def processJob(self, job: Any, token: str) -> None:
+        try:
+            await super().processJob(job, token)
+        finally:
+            self.in_hand -= 1
 
 
 class Worker:
     """The doing side: takes jobs of the named queues until `drain`."""
 
     def __init__(
-        self, redis_url: str, jobs: Sequence[Job], *, queues: Sequence[str], concurrency: int, name: str
+        self,
+        redis_url: str,
+        jobs: Sequence[Job],
+        *,
+        queues: Sequence[str],
+        concurrency: int,
+        name: str,
+        lost_after: timedelta = LOST_AFTER,
     ) -> None:
         self._jobs = {job.name: job for job in jobs}
-        self._running = _Running()
+        self._running: set[asyncio.Task[None]] = set()
+        self._draining = False
         # One for each queue: BullMQ closes a client with its worker, and another may still be finishing.
         self._clients = [redis.connect_patiently(redis_url) for _ in queues]
         self._workers = [
-            self._bull_worker(client, queue, concurrency, name)
+            self._bull_worker(client, queue, concurrency, name, lost_after)
             for client, queue in zip(self._clients, queues, strict=True)
         ]
         self._loops: list[asyncio.Task[None]] = []
 
     @property
     def running(self) -> int:
-        return len(self._running.tasks)
+        return len(self._running)
 
     async def start(self) -> None:
         """Begin taking jobs. Waits for Redis if it is away."""
@@ -182,30 +224,36 @@ class Worker:
 
         Returns how many were put back; another worker starts them again at once.
         """
-        closing = [asyncio.ensure_future(worker.close()) for worker in self._workers]
-        _, late = await asyncio.wait(closing, timeout=deadline.total_seconds())
-        put_back = 0
-        if late:
-            self._running.put_back = True
-            put_back = len(self._running.tasks)
-            for task in self._running.tasks:
-                task.cancel()
-            _, late = await asyncio.wait(late, timeout=5)
-        if late:
-            # Redis is away: the jobs stay active there, and stalled recovery gives them to another worker.
-            await asyncio.wait(
-                [asyncio.ensure_future(worker.close(force=True)) for worker in self._workers], timeout=5
-            )
+        self._draining = True
+        for worker in self._workers:
+            await worker.pause(do_not_wait_active=True)
+        if self._running:
+            await asyncio.wait(self._running, timeout=deadline.total_seconds())
+        overtaken = list(self._running)
+        for task in overtaken:
+            task.cancel()
+        await self._settle()
+        # If Redis is away, jobs stay active there, and stalled recovery gives them to another worker.
+        closing = [asyncio.ensure_future(worker.close(force=True)) for worker in self._workers]
+        await asyncio.wait(closing, timeout=_ANSWERS_WITHIN)
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
         for client in self._clients:
             # BullMQ closes the client but leaves the connection on which it was waiting for a job.
             await client.connection_pool.disconnect(inuse_connections=True)
-        return put_back
+        return len(overtaken)
 
-    def _bull_worker(self, client: redis.Redis, queue: str, concurrency: int, name: str) -> BullWorker:
-        worker = BullWorker(
+    async def _settle(self) -> None:
+        """Wait until Redis has been told the fate of every job, for as long as it may need to answer."""
+        latest = time.monotonic() + _ANSWERS_WITHIN
+        while any(worker.in_hand for worker in self._workers) and time.monotonic() < latest:
+            await asyncio.sleep(0.01)
+
+    def _bull_worker(
+        self, client: redis.Redis, queue: str, concurrency: int, name: str, lost_after: timedelta
+    ) -> _BullWorker:
+        worker = _BullWorker(
             queue,
             self._process,
             {
@@ -213,6 +261,8 @@ class Worker:
                 "prefix": PREFIX,
                 "autorun": False,
                 "concurrency": concurrency,
+                "lockDuration": _ms(lost_after),
+                "stalledInterval": _ms(lost_after / 3),
                 "runRetryDelay": 1000,
                 "name": name,
             },
@@ -228,6 +278,9 @@ class Worker:
 
         VendorRefused and Refusal fail it for good, anything else is tried again with back-off.
         """
+        if self._draining:
+            await _put_back(bull_job, token)
+            raise DelayedError("put back: its worker is stopping")
         job = self._jobs.get(bull_job.name)
         if job is None:
             raise UnrecoverableError(f"no job is named {bull_job.name!r}")
@@ -237,12 +290,12 @@ class Worker:
             request_id=str((bull_job.data or {}).get("request_id", "")),
         )
         task = asyncio.create_task(_run(job, work))
-        self._running.tasks.add(task)
+        self._running.add(task)
         try:
             await task
         except asyncio.CancelledError:
-            if self._running.put_back:
-                await bull_job.moveToDelayed(int(time.time() * 1000), token)
+            if self._draining:
+                await _put_back(bull_job, token)
                 raise DelayedError("put back: its worker is stopping") from None
             if (current := asyncio.current_task()) and current.cancelling():
                 raise
@@ -251,7 +304,12 @@ class Worker:
         except (Refusal, VendorRefused) as error:
             raise UnrecoverableError(str(error)) from error
         finally:
-            self._running.tasks.discard(task)
+            self._running.discard(task)
+
+
+async def _put_back(bull_job: Any, token: str) -> None:
+    """Have another worker start the job at once; it does not count as an attempt."""
+    await bull_job.moveToDelayed(int(time.time() * 1000), token)
 
 
 async def _run(job: Job, work: Work) -> None:
@@ -260,13 +318,12 @@ async def _run(job: Job, work: Work) -> None:
     bind(job=job.name, jobId=work.job_id, **({"reqId": work.request_id} if work.request_id else {}))
     started = time.perf_counter()
     try:
-        async with asyncio.timeout(job.deadline.total_seconds()):
+        async with asyncio.timeout(job.deadline.total_seconds()) as limit:
             await job.run(work)
-    except TimeoutError as error:
-        logger.exception("job_failed", attempt=work.attempt)
-        raise RuntimeError(f"{job.name} took longer than {job.deadline}") from error
-    except Exception:
+    except Exception as error:
         logger.exception("job_failed", attempt=work.attempt, ms=_since(started))
+        if limit.expired():
+            raise RuntimeError(f"{job.name} took longer than {job.deadline}") from error
         raise
     logger.info("job_finished", attempt=work.attempt, ms=_since(started))
 
