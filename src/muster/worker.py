@@ -28,22 +28,26 @@ async def work(settings: Settings, *, queues: Sequence[str] = (), concurrency: i
         worker = Worker(
             settings.redis_url.reveal(), made.jobs, queues=names, concurrency=concurrency, name=worker_id
         )
+        told = asyncio.create_task(stop.wait())
         starting = asyncio.create_task(worker.start())
         beating = asyncio.create_task(_beat(made, worker, worker_id, names))
-        await asyncio.wait({starting, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({starting, told}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
             logger.info("worker_started", worker=worker_id, queues=list(names), concurrency=concurrency)
-        await stop.wait()
+        await asyncio.wait({beating, told}, return_when=asyncio.FIRST_COMPLETED)
         starting.cancel()
         logger.info("worker_draining", running=worker.running)
         put_back = await worker.drain(DRAIN)
         beating.cancel()
+        await asyncio.wait({beating})
         try:
             await made.heartbeats.stopped(worker_id)
         except Unavailable as error:
             logger.warning("heartbeat_not_ended", error=str(error))
         logger.info("worker_stopped", put_back=put_back)
+        if not beating.cancelled():
+            beating.result()  # a bug; a worker that cannot say that it lives had better be started anew
 
 
 async def _schedule(made: Portal, stop: asyncio.Event) -> None:

@@ -9,6 +9,7 @@ from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, sql
+from psycopg.errors import UndefinedTable
 from psycopg.rows import class_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
@@ -174,6 +175,8 @@ class Database:
             raise Unavailable(f"PostgreSQL took longer than {deadline.total_seconds():.0f} s") from error
         except psycopg.OperationalError as error:
             raise Unavailable(f"PostgreSQL failed: {first_line(error)}") from error
+        except UndefinedTable as error:
+            raise Unavailable(f"PostgreSQL: {first_line(error)}; `muster migrate` makes it") from error
 
     async def _check(self, connection: Connection) -> None:
         try:
