@@ -1,0 +1,73 @@
+"""Muster as its processes, and servers that a test may kill."""
+
+import secrets
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from command_line import CommandLine
+from psycopg import sql
+
+from muster.embedded.valkey import Valkey
+from muster.settings import Settings
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> CommandLine:
+    """`muster` with nothing set."""
+    return CommandLine(folder=tmp_path)
+
+
+@pytest.fixture
+def muster(tmp_path: Path, settings: Settings) -> CommandLine:
+    """`muster` as the company of the shared servers would run it."""
+    service_account = settings.google_service_account
+    assert service_account
+    return CommandLine(
+        folder=tmp_path,
+        settings={
+            "PORT": str(settings.port),
+            "PUBLIC_URL": settings.public_url,
+            "SECRET_KEY": settings.secret_key.reveal(),
+            "DATABASE_URL": settings.database_url.reveal(),
+            "REDIS_URL": settings.redis_url.reveal(),
+            "ALLOWED_DOMAINS": ",".join(settings.allowed_domains),
+            "ADMIN_EMAILS": ",".join(settings.admin_emails),
+            "GOOGLE_CLIENT_ID": settings.google_client_id,
+            "GOOGLE_CLIENT_SECRET": settings.google_client_secret.reveal(),
+            "GOOGLE_ISSUER": settings.google_issuer,
+            "GOOGLE_DIRECTORY_URL": settings.google_directory_url,
+            "GOOGLE_SERVICE_ACCOUNT": service_account.reveal(),
+            "GOOGLE_ADMIN_EMAIL": settings.google_admin_email,
+        },
+    )
+
+
+@pytest.fixture
+def empty_database(settings: Settings) -> Iterator[str]:
+    """The address of a database without tables, on the shared server."""
+    url, name = settings.database_url.reveal(), f"empty_{secrets.token_hex(4)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield urlsplit(url)._replace(path=f"/{name}").geturl()
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other accounts may enter, as embedded servers need; `tmp_path` is closed to them."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def valkey(open_folder: Path) -> Iterator[Valkey]:
+    """One of the test's own, running, to be stopped and killed at will."""
+    server = Valkey(open_folder)
+    server.start()
+    yield server
+    server.stop()

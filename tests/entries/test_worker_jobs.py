@@ -1,0 +1,448 @@
+"""What becomes of a job: run, tried again, given up, handed on, and never lost."""
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+
+import pytest
+
+from muster.embedded.valkey import Valkey
+from muster.errors import NotFound, Unavailable, VendorDown, VendorRefused
+from muster.platform.queue import Job, Queues, Work, Worker
+from muster.platform.redis import Redis, connect
+from muster.settings import Settings
+from town import eventually
+
+SOON = timedelta(milliseconds=20)
+LONG = timedelta(minutes=1)
+
+
+class Yard:
+    """One queue on one Redis, the workers of a test on it, and a count of what they ran."""
+
+    def __init__(self, redis_url: str, redis: Redis) -> None:
+        self.redis_url = redis_url
+        self.redis = redis
+        self.queues = Queues(redis_url)
+        self.begun: Counter[str] = Counter()
+        self.finished: Counter[str] = Counter()
+
+    def job(
+        self,
+        run: Callable[[Work], Awaitable[None]] | None = None,
+        *,
+        name: str = "upkeep.test",
+        deadline: timedelta = LONG,
+        every: timedelta | None = None,
+        attempts: int = 3,
+    ) -> Job:
+        """A job that counts its runs around `run`."""
+
+        async def counted(work: Work) -> None:
+            self.begun[work.job_id] += 1
+            if run:
+                await run(work)
+            self.finished[work.job_id] += 1
+
+        return Job(
+            name=name,
+            queue="upkeep",
+            run=counted,
+            deadline=deadline,
+            every=every,
+            attempts=attempts,
+            backoff=SOON,
+        )
+
+    def worker(self, *jobs: Job, name: str = "first", lost_after: timedelta = LONG) -> Worker:
+        return Worker(
+            self.redis_url, jobs, queues=["upkeep"], concurrency=4, name=name, lost_after=lost_after
+        )
+
+    @asynccontextmanager
+    async def working(self, *jobs: Job, name: str = "first") -> AsyncIterator[Worker]:
+        worker = self.worker(*jobs, name=name)
+        await worker.start()
+        try:
+            yield worker
+        finally:
+            await worker.drain(timedelta(seconds=10))
+
+    async def add(self, job: Job, job_id: str) -> None:
+        """Add it also where Redis has just come back, which the first to ask may still see as away."""
+
+        async def added() -> bool:
+            with suppress(Unavailable):
+                await self.queues.add_once(job, job_id)
+                return True
+            return False
+
+        await eventually(added)
+
+    async def finishes_more(self) -> None:
+        before = self.finished.total()
+        await until(lambda: self.finished.total() > before)
+
+    async def ends(self, job: Job, job_id: str) -> str:
+        """Its state once it is one that lasts: completed or failed."""
+
+        async def ended() -> str | None:
+            with suppress(Unavailable):
+                state = await self.queues.state(job, job_id)
+                return state if state in {"completed", "failed"} else None
+            return None
+
+        return str(await eventually(ended))
+
+    async def reason(self, job_id: str) -> str:
+        """What BullMQ, and with it any dashboard, shows as the reason of a failure."""
+        found = await self.redis.hget(f"queue:upkeep:{job_id}", "failedReason")
+        return found.decode() if isinstance(found, bytes) else ""
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async def asked() -> bool:
+        return is_so()
+
+    await eventually(asked)
+
+
+@asynccontextmanager
+async def yard_on(redis_url: str) -> AsyncIterator[Yard]:
+    client = connect(redis_url)
+    await client.flushdb()
+    yard = Yard(redis_url, client)
+    yield yard
+    await yard.queues.close()
+    await client.aclose()
+
+
+@pytest.fixture
+async def yard(settings: Settings) -> AsyncIterator[Yard]:
+    async with yard_on(settings.redis_url.reveal()) as made:
+        yield made
+
+
+@pytest.fixture
+async def frail(valkey: Valkey) -> AsyncIterator[Yard]:
+    """A yard on a Redis that the test may stop and kill."""
+    async with yard_on(valkey.url) as made:
+        yield made
+
+
+def failing(error: BaseException) -> Callable[[Work], Awaitable[None]]:
+    async def run(_: Work) -> None:
+        raise error
+
+    return run
+
+
+def until_set(event: asyncio.Event) -> Callable[[Work], Awaitable[None]]:
+    async def run(_: Work) -> None:
+        await event.wait()
+
+    return run
+
+
+# The fate of a run
+
+
+async def test_a_job_that_is_added_is_run_once(yard: Yard) -> None:
+    job = yard.job()
+    await yard.add(job, "a")
+    await yard.add(job, "a")
+
+    async with yard.working(job):
+        assert await yard.ends(job, "a") == "completed"
+
+    assert yard.begun == {"a": 1}
+
+
+@pytest.mark.parametrize("error", [VendorRefused("Google", "no"), NotFound("Nobody is called that.")])
+async def test_what_will_not_get_better_is_not_tried_again(yard: Yard, error: Exception) -> None:
+    job = yard.job(failing(error))
+    await yard.add(job, "a")
+
+    async with yard.working(job):
+        assert await yard.ends(job, "a") == "failed"
+
+    assert yard.begun == {"a": 1}
+    assert await yard.reason("a") == str(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [VendorDown("Google", "away"), RuntimeError("a bug"), TimeoutError("an answer of its own took too long")],
+)
+async def test_what_may_get_better_is_tried_as_often_as_the_job_says(yard: Yard, error: Exception) -> None:
+    job = yard.job(failing(error), attempts=3)
+    await yard.add(job, "a")
+
+    async with yard.working(job):
+        assert await yard.ends(job, "a") == "failed"
+
+    assert yard.begun == {"a": 3}
+    assert await yard.reason("a") == str(error)
+
+
+async def test_a_job_that_passes_at_the_second_try_is_completed(yard: Yard) -> None:
+    async def once_in_vain(work: Work) -> None:
+        if work.attempt == 1:
+            raise VendorDown("Google", "away")
+
+    job = yard.job(once_in_vain)
+    await yard.add(job, "a")
+
+    async with yard.working(job):
+        assert await yard.ends(job, "a") == "completed"
+
+    assert yard.begun == {"a": 2}
+
+
+async def test_a_job_over_its_deadline_fails_and_says_so(yard: Yard) -> None:
+    job = yard.job(lambda _: asyncio.sleep(60), deadline=SOON, attempts=1)
+    await yard.add(job, "a")
+
+    async with yard.working(job):
+        assert await yard.ends(job, "a") == "failed"
+
+    assert await yard.reason("a") == f"upkeep.test took longer than {SOON}"
+
+
+async def test_a_job_that_cancels_itself_does_not_take_the_worker_with_it(yard: Yard) -> None:
+    job, next_one = yard.job(failing(asyncio.CancelledError()), attempts=1), yard.job(name="upkeep.next")
+
+    async with yard.working(job, next_one):
+        await yard.add(job, "a")
+        assert await yard.ends(job, "a") == "failed"
+        await yard.add(next_one, "b")
+        assert await yard.ends(next_one, "b") == "completed"
+
+    assert await yard.reason("a") == "upkeep.test was cancelled from within"
+
+
+async def test_a_job_that_this_release_does_not_know_fails_at_once(yard: Yard) -> None:
+    stranger = yard.job(name="upkeep.of_another_release")
+    await yard.add(stranger, "a")
+
+    async with yard.working(yard.job()):
+        assert await yard.ends(stranger, "a") == "failed"
+
+    assert await yard.reason("a") == "no job is named 'upkeep.of_another_release'"
+
+
+# Nudges and schedules
+
+
+async def test_nudges_that_come_before_it_runs_are_one_run(yard: Yard) -> None:
+    job = yard.job()
+    for _ in range(5):
+        await yard.queues.nudge(job)
+
+    async with yard.working(job):
+        await until(lambda: yard.finished.total() > 0)
+
+    assert yard.begun.total() == 1
+
+
+async def test_nudges_that_come_while_it_runs_are_one_more_run(yard: Yard) -> None:
+    go_on = asyncio.Event()
+    job = yard.job(until_set(go_on))
+
+    async with yard.working(job):
+        await yard.queues.nudge(job)
+        await until(lambda: yard.begun.total() == 1)
+        for _ in range(3):
+            await yard.queues.nudge(job)
+        go_on.set()
+        await until(lambda: yard.finished.total() == 2)
+
+    assert yard.begun.total() == 2
+    assert (await yard.queues.counts())["upkeep"]["waiting"] == 0
+
+
+async def test_a_nudge_carries_the_request_that_asked_for_it(yard: Yard) -> None:
+    asked_by: list[str] = []
+
+    async def note(work: Work) -> None:
+        asked_by.append(work.request_id)
+
+    job = yard.job(note)
+    await yard.queues.nudge(job, request_id="r-12345678")
+
+    async with yard.working(job):
+        await until(lambda: bool(asked_by))
+
+    assert asked_by == ["r-12345678"]
+
+
+async def test_a_job_with_a_clock_is_run_again_and_again(yard: Yard) -> None:
+    job = yard.job(every=timedelta(milliseconds=200))
+    await yard.queues.schedule([job])
+
+    async with yard.working(job):
+        await until(lambda: yard.finished.total() >= 3)
+
+
+async def test_the_clock_of_a_job_that_is_no_more_is_taken_away(yard: Yard) -> None:
+    kept, gone = yard.job(name="upkeep.kept", every=LONG), yard.job(name="upkeep.gone", every=LONG)
+    await yard.queues.schedule([kept, gone])
+
+    await yard.queues.schedule([kept])
+
+    assert set(await yard.queues.scheduled()) == {"upkeep.kept"}
+
+
+# Stopping
+
+
+async def test_stopping_under_load_loses_and_doubles_nothing(yard: Yard) -> None:
+    job = yard.job(lambda _: asyncio.sleep(0.003))
+    names = [f"job-{number}" for number in range(900)]
+    for name in names:
+        await yard.add(job, name)
+
+    for stopped in range(25):
+        worker = yard.worker(job, name=f"worker-{stopped}")
+        await worker.start()
+        await yard.finishes_more()
+        assert await worker.drain(LONG) == 0
+        counts = (await yard.queues.counts())["upkeep"]
+        assert yard.begun == yard.finished
+        assert counts["active"] == counts["failed"] == 0
+
+    async with yard.working(job):
+        await until(lambda: yard.finished.total() >= len(names))
+    assert yard.finished == Counter(names)
+
+
+async def test_a_job_that_outlasts_the_drain_is_put_back_and_run_by_another(yard: Yard) -> None:
+    endless, quick = yard.job(lambda _: asyncio.sleep(60)), yard.job()
+    worker = yard.worker(endless)
+    await worker.start()
+    await yard.add(endless, "a")
+    await until(lambda: yard.begun["a"] == 1)
+
+    assert await worker.drain(SOON) == 1
+
+    async with yard.working(quick, name="second"):
+        assert await yard.ends(quick, "a") == "completed"
+    assert yard.begun == {"a": 2}
+
+
+async def test_a_job_that_is_being_finished_is_not_taken_by_another(yard: Yard) -> None:
+    lost_after, job = timedelta(seconds=0.6), yard.job(lambda _: asyncio.sleep(2.5))
+    stopping, other = (yard.worker(job, name=name, lost_after=lost_after) for name in ("stopping", "other"))
+    await stopping.start()
+    await yard.add(job, "a")
+    await until(lambda: yard.begun["a"] == 1)
+    await other.start()
+
+    assert await stopping.drain(LONG) == 0
+
+    assert await yard.queues.state(job, "a") == "completed"
+    await other.drain(LONG)
+    assert yard.begun == {"a": 1}
+
+
+async def test_a_worker_that_was_never_started_can_be_stopped(yard: Yard) -> None:
+    assert await yard.worker(yard.job()).drain(LONG) == 0
+
+
+# Crashes
+
+DOOMED = """
+import asyncio, sys
+from datetime import timedelta
+from muster.platform.queue import Job, Worker
+
+async def run(work):
+    print("running", flush=True)
+    await asyncio.sleep(600)
+
+async def main():
+    job = Job(name="upkeep.test", queue="upkeep", run=run, deadline=timedelta(minutes=10))
+    worker = Worker(sys.argv[1], [job], queues=["upkeep"], concurrency=4, name="doomed",
+                    lost_after=timedelta(seconds=1))
+    await worker.start()
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_the_job_of_a_killed_worker_is_run_by_another(yard: Yard) -> None:
+    job = yard.job()
+    await yard.add(job, "a")
+    doomed = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", DOOMED, yard.redis_url, stdout=asyncio.subprocess.PIPE
+    )
+    assert doomed.stdout is not None
+    assert await doomed.stdout.readline() == b"running\n"
+    doomed.kill()
+    await doomed.wait()
+
+    survivor = yard.worker(job, lost_after=timedelta(seconds=1))
+    await survivor.start()
+
+    assert await yard.ends(job, "a") == "completed"
+    await survivor.drain(LONG)
+    assert yard.begun == {"a": 1}
+
+
+async def test_a_worker_that_starts_while_redis_is_away_waits_for_it(frail: Yard, valkey: Valkey) -> None:
+    job = frail.job()
+    await frail.add(job, "a")
+    valkey.stop()
+    worker = frail.worker(job)
+    starting = asyncio.create_task(worker.start())
+    await asyncio.sleep(0.2)
+    assert not starting.done()
+
+    valkey.start()
+
+    await starting
+    assert await frail.ends(job, "a") == "completed"
+    await worker.drain(LONG)
+
+
+async def test_an_idle_worker_outlives_a_crash_of_redis(frail: Yard, valkey: Valkey) -> None:
+    job = frail.job()
+
+    async with frail.working(job):
+        await frail.add(job, "before")
+        assert await frail.ends(job, "before") == "completed"
+        valkey.kill()
+        valkey.start()
+        await frail.add(job, "after")
+        assert await frail.ends(job, "after") == "completed"
+
+    assert frail.begun == {"before": 1, "after": 1}
+
+
+async def test_a_job_that_ends_while_redis_is_away_still_counts_as_done(frail: Yard, valkey: Valkey) -> None:
+    go_on = asyncio.Event()
+    job = frail.job(until_set(go_on))
+
+    async with frail.working(job):
+        await frail.add(job, "a")
+        await until(lambda: frail.begun["a"] == 1)
+        valkey.kill()
+        go_on.set()
+        await until(lambda: frail.finished["a"] == 1)
+        valkey.start()
+        assert await frail.ends(job, "a") == "completed"
+
+    assert frail.begun == {"a": 1}
+
+
+async def test_a_worker_stops_also_while_redis_is_away(frail: Yard, valkey: Valkey) -> None:
+    worker = frail.worker(frail.job())
+    await worker.start()
+    valkey.kill()
+
+    async with asyncio.timeout(30):
+        assert await worker.drain(timedelta(hours=1)) == 0

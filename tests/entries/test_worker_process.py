@@ -1,0 +1,145 @@
+"""`muster worker` as a supervisor meets it: signals, outages, a database that is not ready yet."""
+
+import signal
+from collections.abc import Iterator
+from subprocess import Popen
+from typing import Any, Protocol
+
+import psycopg
+import pytest
+from command_line import CommandLine
+
+from muster import __version__
+from muster.embedded.valkey import Valkey
+from muster.platform.heartbeat import WorkerSeen
+from town import Town, eventually
+
+
+class Start(Protocol):
+    def __call__(self, *words: str, **settings: str) -> Popen[bytes]: ...
+
+
+@pytest.fixture
+def start(muster: CommandLine) -> Iterator[Start]:
+    """Starts a worker; whatever a test started is gone after it."""
+    started: list[Popen[bytes]] = []
+
+    def start(*words: str, **settings: str) -> Popen[bytes]:
+        started.append(muster.start("worker", *words, **settings))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+async def one_alive(town: Town) -> WorkerSeen:
+    alive: list[WorkerSeen] = await eventually(town.portal.heartbeats.list_alive, within=30)
+    assert len(alive) == 1
+    return alive[0]
+
+
+async def ended(process: Popen[bytes]) -> int:
+    async def asked() -> bool:
+        return process.poll() is not None
+
+    await eventually(asked, within=40)
+    return int(process.returncode)
+
+
+async def said(muster: CommandLine, event: str) -> None:
+    """Wait until the log holds `event`."""
+
+    async def asked() -> bool:
+        return f'"msg": "{event}"' in muster.output
+
+    await eventually(asked, within=30)
+
+
+async def syncing(town: Town) -> None:
+    async def asked() -> Any:
+        return await town.value("SELECT id FROM people_syncs WHERE status = 'running'")
+
+    await eventually(asked, within=30)
+
+
+async def test_it_says_that_it_lives_and_what_it_takes(town: Town, start: Start) -> None:
+    process = start()
+
+    seen = await one_alive(town)
+
+    assert (seen.pid, seen.version, seen.queues) == (process.pid, __version__, ["people", "upkeep"])
+    assert seen.memory_bytes > 10_000_000
+
+
+async def test_it_can_be_kept_to_one_queue(town: Town, start: Start) -> None:
+    start("--queues", "people")
+
+    assert (await one_alive(town)).queues == ["people"]
+
+
+async def test_sigterm_lets_it_finish_what_it_runs(town: Town, start: Start) -> None:
+    await town.sandbox.fault("slow", seconds=3)
+    process = start()
+    await syncing(town)
+
+    process.send_signal(signal.SIGTERM)
+
+    assert await ended(process) == 0
+    assert await town.value("SELECT status || ' ' || seen FROM people_syncs") == "finished 500"
+    assert await town.portal.heartbeats.list_alive() == []
+    counts = await town.portal.queues.counts()
+    assert {queue: states["active"] for queue, states in counts.items()} == {"people": 0, "upkeep": 0}
+
+
+async def test_a_second_signal_stops_it_at_once(town: Town, start: Start, muster: CommandLine) -> None:
+    await town.sandbox.fault("slow", seconds=60)
+    process = start()
+    await syncing(town)
+    process.send_signal(signal.SIGTERM)
+    await said(muster, "worker_draining")
+    process.send_signal(signal.SIGTERM)
+
+    assert await ended(process) == 1
+    reason = await town.value("SELECT status || ': ' || reason FROM people_syncs")
+    assert reason == "failed: its worker was stopped"
+
+
+async def test_it_waits_for_redis_and_for_its_tables(
+    start: Start, muster: CommandLine, valkey: Valkey, empty_database: str
+) -> None:
+    """As on a machine where everything is started at once, in any order."""
+    valkey.stop()
+    start(DATABASE_URL=empty_database, REDIS_URL=valkey.url)
+    await said(muster, "waiting_for_redis")
+    valkey.start()
+    await said(muster, "heartbeat_missed")
+
+    assert muster("migrate", DATABASE_URL=empty_database).returncode == 0
+
+    async with await psycopg.AsyncConnection.connect(empty_database, autocommit=True) as connection:
+
+        async def beats() -> bool:
+            return (await (await connection.execute("SELECT FROM workers")).fetchone()) is not None
+
+        await eventually(beats)
+
+
+async def test_it_can_be_stopped_while_it_waits_for_redis(
+    start: Start, muster: CommandLine, valkey: Valkey
+) -> None:
+    valkey.stop()
+    process = start(REDIS_URL=valkey.url)
+    await said(muster, "waiting_for_redis")
+
+    process.send_signal(signal.SIGTERM)
+
+    assert await ended(process) == 0
+
+
+async def test_a_queue_that_does_not_exist_is_refused(muster: CommandLine) -> None:
+    refused = muster("worker", "--queues", "people,peple")
+
+    assert refused.returncode == 2
+    assert "there is no queue 'peple'; expected of people, upkeep" in refused.stderr
