@@ -122,14 +122,18 @@ def config() -> None:
 
 
 def _settings(role: str) -> "Settings":
-    """The settings, with logging set up by them; a command logs warnings only, and speaks for itself."""
+    """The settings, with logging set up by them.
+
+    A command logs warnings only, beside what it has to say: `check --json` is read by programs.
+    """
     from muster.platform import telemetry
     from muster.settings import load
 
     settings = load()
-    telemetry.configure(
-        "warn" if role in {"command", "migrate"} else settings.log_level, name=f"muster-{role}"
-    )
+    if role in {"web", "worker"}:
+        telemetry.configure(settings.log_level, name=f"muster-{role}")
+    else:
+        telemetry.configure("warn", name=f"muster-{role}", stream=sys.stderr)
     return settings
 
 

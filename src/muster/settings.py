@@ -28,6 +28,7 @@ GOOGLE_ISSUER = "https://accounts.google.com"
 GOOGLE_DIRECTORY_URL = "https://admin.googleapis.com"
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
 
+_PORT = "a number from 1 to 65535"
 _DOMAIN = re.compile(r"^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
 
@@ -90,7 +91,11 @@ class Settings:
 
     def shown(self) -> dict[str, str]:
         """Name → value as `muster config` prints it: secrets hidden, passwords in addresses too."""
-        return {field.name.upper(): _shown(getattr(self, field.name)) for field in fields(self)}
+        shown = {field.name.upper(): _shown(getattr(self, field.name)) for field in fields(self)}
+        return shown | {
+            "DATABASE_URL": _without_password(self.database_url.reveal()),
+            "REDIS_URL": _without_password(self.redis_url.reveal()),
+        }
 
 
 def load(*, working_folder: Path | None = None) -> Settings:
@@ -175,6 +180,7 @@ def _url(env: FileAwareEnv, name: str, default: str | None, schemes: set[str]) -
     expected = "an address that begins with " + " or ".join(f"{scheme}://" for scheme in sorted(schemes))
     value = _required(env, name, expected) if default is None else env.str(name, default)
     parts = _checked(name, expected, lambda: urlsplit(value))
+    _checked(name, f"{expected}, its port {_PORT}", lambda: parts.port)
     if parts.scheme not in schemes or not (parts.netloc or parts.scheme == "unix"):
         raise SettingsError(f"{name} is not {expected}")
     return value
@@ -213,10 +219,9 @@ def _text_or_file(env: FileAwareEnv, name: str) -> Secret | None:
 
 
 def port(env: FileAwareEnv) -> int:
-    expected = "a number from 1 to 65535"
-    number = _checked("PORT", expected, lambda: int(env.str("PORT", "8000")))
+    number = _checked("PORT", _PORT, lambda: int(env.str("PORT", "8000")))
     if not 1 <= number <= 65535:
-        raise SettingsError(f"PORT is {number}; expected {expected}")
+        raise SettingsError(f"PORT is {number}; expected {_PORT}")
     return number
 
 
@@ -257,7 +262,7 @@ def _one_line(error: EnvError) -> str:
 def _shown(value: object) -> str:
     match value:
         case Secret():
-            return _without_password(value.reveal()) if value else "(not set)"
+            return "(hidden)" if value else "(not set)"
         case tuple():
             return ", ".join(_shown(item) for item in value) or "(none)"
         case timedelta():
@@ -267,10 +272,8 @@ def _shown(value: object) -> str:
 
 
 def _without_password(value: str) -> str:
-    """An address stays readable without what opens it; anything else secret is hidden whole."""
-    parts = urlsplit(value) if "://" in value and "{" not in value else None
-    if parts is None or not parts.hostname:
-        return "(hidden)"
+    """The address without what opens it; its query goes too, since a password may stand there."""
+    parts = urlsplit(value)
     port = f":{parts.port}" if parts.port else ""
     who = f"{parts.username or ''}:***@" if parts.password else ""
-    return f"{parts.scheme}://{who}{parts.hostname}{port}{parts.path}"
+    return f"{parts.scheme}://{who}{parts.hostname or ''}{port}{parts.path}"

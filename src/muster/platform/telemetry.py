@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import traceback
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -40,9 +40,10 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger("muster")
 bind, unbind_all = bind_contextvars, clear_contextvars
 
 
-def configure(level: str, *, name: str, colours: bool | None = None) -> None:
-    """JSON lines on standard output, or readable ones when it is a terminal (or `colours` says so)."""
-    readable = sys.stdout.isatty() if colours is None else colours
+def configure(level: str, *, name: str, colours: bool | None = None, stream: TextIO | None = None) -> None:
+    """JSON lines on `stream` (standard output), readable ones if it is a terminal or `colours` says so."""
+    stream = stream or sys.stdout
+    readable = stream.isatty() if colours is None else colours
     shared: list[Processor] = [
         merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -54,7 +55,7 @@ def configure(level: str, *, name: str, colours: bool | None = None) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
