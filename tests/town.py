@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +19,7 @@ from muster.web import Server, application, listen
 from muster.wiring import Portal
 
 SESSION_COOKIE = "muster_session"
+_TLS = ssl.create_default_context()  # reading the certificates takes longer than most tests
 _CSRF = re.compile(r'name="csrf" (?:value|content)="([^"]+)"')
 
 
@@ -48,7 +50,9 @@ class Visitor:
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
-        self._client = httpx2.AsyncClient(base_url=base_url, headers={"accept": "text/html"})
+        self._client = httpx2.AsyncClient(
+            base_url=base_url, headers={"accept": "text/html"}, verify=_TLS, timeout=20
+        )
 
     async def __aenter__(self) -> Self:
         return self

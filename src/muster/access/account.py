@@ -40,19 +40,6 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class _AccountRow(msgspec.Struct):
-    id: int
-    google_id: str | None
-    email: str
-    name: str
-    role: str
-
-    def account(self) -> Account:
-        return Account(
-            id=self.id, google_id=self.google_id, email=self.email, name=self.name, role=Role(self.role)
-        )
-
-
 class Accounts:
     def __init__(self, database: Database, *, admin_emails: Sequence[str]) -> None:
         self._database = database
@@ -77,7 +64,7 @@ class Accounts:
         async with self._database.transaction() as tx:
             # Of two who invite at once, the unique index lets one in.
             invited = await tx.row(
-                _AccountRow,
+                Account,
                 """
                 INSERT INTO accounts (email, role)
                 SELECT %(email)s, %(role)s
@@ -88,25 +75,23 @@ class Accounts:
                 {"email": email, "role": role.value},
             )
             if invited:
-                account = invited.account()
                 await audit.record(
-                    tx, "accounts.invited", by=by, subject=_subject(account), after={"role": role.value}
+                    tx, "accounts.invited", by=by, subject=_subject(invited), after={"role": role.value}
                 )
 
     async def _known(self, tx: Transaction, identity: Identity) -> Account | None:
-        found = await tx.row(
-            _AccountRow,
+        return await tx.row(
+            Account,
             """
             UPDATE accounts SET email = %s, name = %s, signed_in_at = now() WHERE google_id = %s
             RETURNING id, google_id, email, name, role
             """,
             [identity.email, identity.name, identity.google_id],
         )
-        return found.account() if found else None
 
     async def _invited(self, tx: Transaction, identity: Identity) -> Account | None:
-        found = await tx.row(
-            _AccountRow,
+        return await tx.row(
+            Account,
             """
             UPDATE accounts SET google_id = %s, name = %s, signed_in_at = now()
             WHERE google_id IS NULL AND lower(email) = lower(%s)
@@ -114,12 +99,11 @@ class Accounts:
             """,
             [identity.google_id, identity.name, identity.email],
         )
-        return found.account() if found else None
 
     async def _created(self, tx: Transaction, identity: Identity) -> Account:
         # Two first sign-ins at once meet here; the second finds what the first made.
         created = await tx.row(
-            _AccountRow,
+            Account,
             """
             INSERT INTO accounts (google_id, email, name, signed_in_at) VALUES (%s, %s, %s, now())
             ON CONFLICT (google_id) DO UPDATE SET signed_in_at = now()
@@ -129,7 +113,7 @@ class Accounts:
         )
         if created is None:
             raise LookupError("INSERT … RETURNING gave no row")
-        return created.account()
+        return created
 
     async def _granted(
         self, tx: Transaction, account: Account, role: Role, *, by: Who, origin: Origin

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -182,7 +182,7 @@ class Roster:
         counts[""] = sum(n for status, n in counts.items() if status != Status.DELETED)
         return counts
 
-    def stream(self, wanted: Filter) -> AsyncIterator[PersonRow]:
+    def stream(self, wanted: Filter) -> AsyncGenerator[PersonRow, None]:
         """Everybody who matches, in order, however many. Raises Invalid at once, not at the first row."""
         sort, backwards = _sort(wanted.sort)
         condition, values = _condition(wanted)
@@ -196,10 +196,10 @@ class Roster:
         statement = sql.SQL("SELECT {}{} FROM people WHERE google_id = %s").format(
             _LIST_COLUMNS, _DETAIL_COLUMNS
         )
-        found = await self._database.row(_Detail, statement, [google_id])
+        found = await self._database.row(PersonDetail, statement, [google_id])
         if found is None:
             raise NotFound("Nobody in the directory has this address.")
-        return found.detail()
+        return found
 
     async def find_by_email(self, email: str) -> Colleague | None:
         """Whoever has `email` now, as their own address or an alias."""
@@ -233,17 +233,6 @@ class Roster:
                 """
             )
         return list(counts)
-
-
-class _Detail(PersonDetail, frozen=True, kw_only=True):
-    """As psycopg reads it: JSON columns come as plain dicts."""
-
-    phones: Any
-
-    def detail(self) -> PersonDetail:
-        fields = {name: getattr(self, name) for name in self.__struct_fields__}
-        fields["phones"] = msgspec.convert(self.phones, list[Phone])
-        return PersonDetail(**fields)
 
 
 class _Cursor(msgspec.Struct, frozen=True, array_like=True):

@@ -161,11 +161,6 @@ class PeopleSync:
     async def ask(self, *, by: Who, origin: Origin | None = None, dry_run: bool = False) -> int:
         """Put a run down as wanted and give its id; while one is wanted already, that one's."""
         async with self._database.transaction() as tx:
-            waiting: int | None = await tx.value(
-                "SELECT id FROM people_syncs WHERE status = 'waiting' AND dry_run = %s", [dry_run]
-            )
-            if waiting is not None:
-                return waiting
             asked: int | None = await tx.value(
                 """
                 INSERT INTO people_syncs (status, asked_by, dry_run) VALUES ('waiting', %s, %s)
@@ -173,11 +168,19 @@ class PeopleSync:
                 """,
                 [by.email, dry_run],
             )
-            if asked is None:  # somebody else asked between the two statements
-                raise Conflict("A sync was asked for at this moment. Reload the page to see it.")
+            if asked is None:
+                return await self._already_wanted(tx, dry_run=dry_run)
             if by is not SCHEDULE:
                 await audit.record(tx, "people.sync_asked", by=by, subject=f"sync:{asked}", origin=origin)
         return asked
+
+    async def _already_wanted(self, tx: Transaction, *, dry_run: bool) -> int:
+        wanted: int | None = await tx.value(
+            "SELECT id FROM people_syncs WHERE status = 'waiting' AND dry_run = %s", [dry_run]
+        )
+        if wanted is None:  # a worker took it up between the two statements
+            raise Conflict("A sync has begun at this very moment. Reload the page to see it.")
+        return wanted
 
     async def run(self) -> SyncRun | None:
         """Do the run that is wanted, or a scheduled one; None while another worker is at it.

@@ -13,7 +13,7 @@ from muster.people.jobs import PeopleJobs
 from muster.people.person import Status
 from muster.people.roster import SORTS, Filter, Found, PersonDetail, PersonRow, Roster
 from muster.people.sync import PeopleSync
-from muster.platform.csv import csv_response
+from muster.platform.csv import CsvResponse
 from muster.platform.pages import Pages
 from muster.platform.queue import Queues
 from muster.platform.routes import Nav, Request, Route
@@ -128,8 +128,7 @@ class PeoplePages:
 
     async def download(self, request: Request, asked: ListPeople) -> Response:
         header = ["Name", "E-mail", "Title", "Department", "Org unit", "Status", "Joined", "Last sign-in"]
-        people = self._roster.stream(asked.filter())
-        return csv_response("people.csv", header, (_csv_row(person) async for person in people))
+        return CsvResponse("people.csv", header, self._roster.stream(asked.filter()), _csv_row)
 
     async def answer_people(self, request: Request, asked: ListPeople) -> PeopleAnswer:
         found = await self._roster.find(

@@ -2,34 +2,56 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from datetime import datetime
+from typing import TypeVar
 
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+from typing_extensions import override
+
+Row = TypeVar("Row")
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-def csv_response(
-    name: str, header: Sequence[str], rows: AsyncIterator[Sequence[object]]
-) -> StreamingResponse:
-    """A download named `name`, written as the rows come, in UTF-8 with the mark Excel looks for."""
-    return StreamingResponse(
-        _lines(header, rows),
-        media_type="text/csv; charset=utf-8",
-        headers={"content-disposition": f'attachment; filename="{name}"'},
-    )
+class CsvResponse(StreamingResponse):
+    """A download named `name`, written as `rows` come: UTF-8, with the mark that Excel looks for."""
+
+    def __init__(
+        self,
+        name: str,
+        header: Sequence[str],
+        rows: AsyncGenerator[Row, None],
+        cells: Callable[[Row], Sequence[object]],
+    ) -> None:
+        self._lines = _lines(header, rows, cells)
+        super().__init__(
+            self._lines,
+            media_type="text/csv; charset=utf-8",
+            headers={"content-disposition": f'attachment; filename="{name}"'},
+        )
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Whoever leaves in mid download would leave the rows' connection in its transaction.
+        async with aclosing(self._lines):
+            await super().__call__(scope, receive, send)
 
 
-async def _lines(header: Sequence[str], rows: AsyncIterator[Sequence[object]]) -> AsyncIterator[bytes]:
+async def _lines(
+    header: Sequence[str], rows: AsyncGenerator[Row, None], cells: Callable[[Row], Sequence[object]]
+) -> AsyncGenerator[bytes, None]:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(header)
     yield b"\xef\xbb\xbf"
-    async for row in rows:
-        writer.writerow([_cell(value) for value in row])
-        if buffer.tell() > 32_768:
-            yield _taken(buffer)
+    async with aclosing(rows):
+        async for row in rows:
+            writer.writerow([_cell(value) for value in cells(row)])
+            if buffer.tell() > 32_768:
+                yield _taken(buffer)
     yield _taken(buffer)
 
 

@@ -2,15 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, LiteralString, TypeVar
 
+import msgspec
 import psycopg
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection, AsyncCursor, sql
 from psycopg.errors import UndefinedTable
-from psycopg.rows import class_row, tuple_row
+from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from muster.errors import Unavailable
@@ -35,12 +36,12 @@ class Statements:
         return (await self._connection.execute(statement, parameters)).rowcount
 
     async def rows(self, shape: type[Row], statement: Statement, parameters: Parameters = None) -> list[Row]:
-        """Columns become the keyword arguments of `shape`."""
-        async with self._connection.cursor(row_factory=class_row(shape)) as cursor:
+        """Each row as a `shape`, whose fields are named as the columns are."""
+        async with self._connection.cursor(row_factory=shaped(shape)) as cursor:
             return await (await cursor.execute(statement, parameters)).fetchall()
 
     async def row(self, shape: type[Row], statement: Statement, parameters: Parameters = None) -> Row | None:
-        async with self._connection.cursor(row_factory=class_row(shape)) as cursor:
+        async with self._connection.cursor(row_factory=shaped(shape)) as cursor:
             return await (await cursor.execute(statement, parameters)).fetchone()
 
     async def value(self, statement: Statement, parameters: Parameters = None) -> Any:
@@ -54,6 +55,20 @@ class Statements:
         async with self._connection.cursor(row_factory=tuple_row) as cursor:
             found = await (await cursor.execute(statement, parameters)).fetchall()
         return {row[0]: row[1] for row in found}
+
+
+def shaped(shape: type[Row]) -> Callable[[AsyncCursor[Any]], Callable[[Sequence[Any]], Row]]:
+    """A row factory that makes and checks `shape`: words become enums, JSON becomes structs."""
+
+    def of_cursor(cursor: AsyncCursor[Any]) -> Callable[[Sequence[Any]], Row]:
+        names = [column.name for column in cursor.description or ()]
+
+        def of_values(values: Sequence[Any]) -> Row:
+            return msgspec.convert(dict(zip(names, values, strict=True)), shape)
+
+        return of_values
+
+    return of_cursor
 
 
 class Transaction(Statements):
@@ -152,12 +167,12 @@ class Database:
 
     async def stream(
         self, shape: type[Row], statement: Statement, parameters: Parameters = None, *, at_a_time: int = 500
-    ) -> AsyncIterator[Row]:
-        """Rows without holding them all; the cursor lives on the server for as long as it is read."""
+    ) -> AsyncGenerator[Row, None]:
+        """Rows without holding them all. Close it (`aclosing`): until then it keeps its connection."""
         async with (
             self._connected(timedelta(minutes=10)) as connection,
             connection.transaction(),
-            connection.cursor("stream", row_factory=class_row(shape)) as cursor,
+            connection.cursor("stream", row_factory=shaped(shape)) as cursor,
         ):
             cursor.itersize = at_a_time
             await cursor.execute(statement, parameters)

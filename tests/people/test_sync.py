@@ -1,0 +1,292 @@
+"""Bringing the directory in step, and never losing anybody over it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from muster.errors import VendorDown, VendorRefused
+from muster.people.sync import SCHEDULE, SyncRun
+from muster.platform.actor import System
+from town import Town, eventually
+
+TESTER = System("tester")
+USERS = "/admin/directory/v1/users"
+
+
+async def _sync(town: Town) -> SyncRun:
+    run = await town.portal.sync.run()
+    assert run is not None
+    return run
+
+
+def _counts(run: SyncRun) -> tuple[int, int, int, int]:
+    return run.created, run.updated, run.unchanged, run.removed
+
+
+async def _here(town: Town) -> int:
+    return int(await town.value("SELECT count(*) FROM people WHERE removed_at IS NULL"))
+
+
+async def test_the_first_sync_brings_everybody(town: Town):
+    run = await _sync(town)
+
+    assert run.status == "finished"
+    assert _counts(run) == (500, 0, 0, 0)
+    assert (run.seen, run.pages) == (500, 1)
+    statuses = await town.value("SELECT array_agg(DISTINCT status ORDER BY status) FROM people")
+    assert statuses == ["active", "archived", "suspended"]
+
+
+async def test_a_sync_with_nothing_new_writes_nobody(town: Town):
+    await _sync(town)
+    before = await town.value("SELECT array_agg(xmin::text ORDER BY google_id) FROM people")
+
+    run = await _sync(town)
+
+    assert _counts(run) == (0, 0, 500, 0)
+    assert await town.value("SELECT array_agg(xmin::text ORDER BY google_id) FROM people") == before
+
+
+async def test_what_changed_is_carried_over_and_counted(town: Town):
+    await _sync(town)
+    await town.sandbox.change("cy@acme.test", suspended=True, suspensionReason="ADMIN", title="Explorer")
+    await town.sandbox.tell("people", {"primaryEmail": "new@acme.test", "name": {"givenName": "Nia"}})
+
+    run = await _sync(town)
+
+    assert _counts(run) == (1, 1, 499, 0)
+    assert await town.value("SELECT status FROM people WHERE email = 'cy@acme.test'") == "suspended"
+    assert await town.value("SELECT title FROM people WHERE email = 'cy@acme.test'") == "Explorer"
+
+
+async def test_a_renamed_person_stays_the_same_person(town: Town):
+    await _sync(town)
+    known = await town.value("SELECT google_id FROM people WHERE email = 'cy@acme.test'")
+    await town.sandbox.change("cy@acme.test", primaryEmail="cyrus@acme.test")
+
+    run = await _sync(town)
+
+    assert _counts(run) == (0, 1, 499, 0)
+    assert await town.value("SELECT google_id FROM people WHERE email = 'cyrus@acme.test'") == known
+
+
+async def test_somebody_deleted_in_google_is_removed_once_google_confirms_it(town: Town):
+    await _sync(town)
+    await town.sandbox.change("cy@acme.test", deleted=True)
+
+    run = await _sync(town)
+
+    assert _counts(run) == (0, 0, 499, 1)
+    assert await town.value("SELECT status FROM people WHERE email = 'cy@acme.test'") == "deleted"
+    assert await _here(town) == 499
+    assert "people.removed" in await town.audited()
+
+
+async def test_somebody_who_comes_back_is_here_again(town: Town):
+    await _sync(town)
+    await town.sandbox.change("cy@acme.test", deleted=True)
+    await _sync(town)
+    await town.sandbox.change("cy@acme.test", deleted=False)
+
+    run = await _sync(town)
+
+    assert _counts(run) == (0, 1, 499, 0)
+    assert await _here(town) == 500
+
+
+@pytest.mark.parametrize("kind", ["missing-users-key", "empty-users"])
+async def test_an_empty_listing_removes_nobody(town: Town, kind: str):
+    await _sync(town)
+    await town.sandbox.fault(kind)
+
+    run = await _sync(town)
+
+    assert run.status == "refused"
+    assert "nobody was removed" in (run.reason or "")
+    assert await _here(town) == 500
+
+
+async def test_a_listing_that_is_cut_short_removes_nobody(town: Town):
+    for number in range(300):
+        await town.sandbox.tell(
+            "people", {"primaryEmail": f"p{number}@acme.test", "name": {"givenName": "P"}}
+        )
+    await _sync(town)
+    await town.sandbox.fault("truncated")
+
+    run = await _sync(town)
+
+    assert run.status == "refused"
+    assert "cut short" in (run.reason or "")
+    assert await _here(town) == 800
+
+
+async def test_an_empty_page_in_mid_listing_removes_nobody(town: Town):
+    for number in range(300):
+        await town.sandbox.tell(
+            "people", {"primaryEmail": f"p{number}@acme.test", "name": {"givenName": "P"}}
+        )
+    await _sync(town)
+    await town.sandbox.fault("missing-users-key", page=2)
+
+    run = await _sync(town)
+
+    assert run.status == "refused"
+    assert await _here(town) == 800
+
+
+async def test_whoever_google_cannot_be_asked_about_stays(town: Town):
+    await _sync(town)
+    gone = await town.value("SELECT google_id FROM people WHERE email = 'cy@acme.test'")
+    await town.sandbox.change("cy@acme.test", deleted=True)
+    await town.sandbox.tell("faults", {"path": f"{USERS}/{gone}", "kind": "forbidden", "times": 20})
+
+    with pytest.raises(VendorRefused):
+        await town.portal.sync.run()
+
+    assert await _here(town) == 500
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "userRateLimitExceeded",
+        "rateLimitExceeded",
+        "quotaExceeded",
+        "429",
+        "500",
+        "502",
+        "503",
+        "backendError",
+        "504",
+        "failedPrecondition",
+        "unknownError",
+        "html",
+        "text",
+        "drop",
+    ],
+)
+async def test_a_passing_fault_is_tried_again(town: Town, kind: str):
+    await town.sandbox.fault(kind, times=2)
+
+    run = await _sync(town)
+
+    assert run.status == "finished"
+    assert _counts(run) == (500, 0, 0, 0)
+    assert run.retried == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        ("domainCannotUseApis", "API controls"),
+        ("accessNotConfigured", "Admin SDK"),
+        ("forbidden", "GOOGLE_ADMIN_EMAIL"),
+    ],
+)
+async def test_a_wrong_set_up_is_said_in_plain_words_at_once(town: Town, kind: str, advice: str):
+    await town.sandbox.fault(kind, times=20)
+
+    with pytest.raises(VendorRefused, match=advice):
+        await town.portal.sync.run()
+
+    last = await town.portal.sync.find_last()
+    assert last is not None
+    assert (last.status, last.retried) == ("failed", 0)
+    assert advice in (last.reason or "")
+
+
+async def test_a_missing_delegation_is_said_in_plain_words(town: Town):
+    await town.sandbox.tell("faults", {"path": "/token", "kind": "unauthorized_client", "times": 1})
+
+    with pytest.raises(VendorRefused, match="Domain-wide delegation"):
+        await town.portal.sync.run()
+
+
+async def test_an_unusable_page_token_fails_the_run_and_removes_nobody(town: Town):
+    for number in range(10):
+        await town.sandbox.tell(
+            "people", {"primaryEmail": f"p{number}@acme.test", "name": {"givenName": "P"}}
+        )
+    await _sync(town)
+    await town.sandbox.fault("bad-token")
+
+    with pytest.raises((VendorRefused, VendorDown)):
+        await town.portal.sync.run()
+
+    assert await _here(town) == 510
+
+
+async def test_a_dry_run_counts_and_changes_nothing(town: Town):
+    await _sync(town)
+    await town.sandbox.change("cy@acme.test", title="Explorer")
+    await town.sandbox.change("ben@acme.test", deleted=True)
+    asked = await town.portal.sync.ask(by=TESTER, dry_run=True)
+
+    run = await _sync(town)
+
+    assert run.id == asked
+    assert _counts(run) == (0, 1, 498, 1)
+    assert await _here(town) == 500
+    assert await town.value("SELECT title FROM people WHERE email = 'cy@acme.test'") != "Explorer"
+
+
+async def test_two_who_ask_get_the_same_run(town: Town):
+    first, second = await asyncio.gather(town.portal.sync.ask(by=TESTER), town.portal.sync.ask(by=SCHEDULE))
+
+    assert first == second
+
+
+async def test_two_workers_do_one_run_at_a_time(town: Town):
+    await town.sandbox.fault("slow", seconds=0.5)
+
+    runs = await asyncio.gather(town.portal.sync.run(), town.portal.sync.run())
+
+    assert sorted(run is None for run in runs) == [False, True]
+
+
+async def test_a_run_whose_worker_was_lost_makes_way(town: Town):
+    await town.execute(
+        """
+        INSERT INTO people_syncs (status, asked_by, started_at, beat_at)
+        VALUES ('running', 'schedule', now() - interval '5 minutes', now() - interval '2 minutes')
+        """
+    )
+
+    run = await _sync(town)
+
+    assert run.status == "finished"
+    assert await town.value("SELECT reason FROM people_syncs WHERE id = 1") == "its worker was lost"
+
+
+async def test_a_run_that_is_stopped_says_so_and_leaves_no_trace_of_its_listing(town: Town):
+    await town.sandbox.fault("slow", seconds=5)
+    running = asyncio.create_task(town.portal.sync.run())
+    await eventually(lambda: town.value("SELECT count(*) FROM people_syncs WHERE status = 'running'"))
+
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    last = await eventually(town.portal.sync.find_last)
+    assert (last.status, last.reason) == ("failed", "its worker was stopped")
+    assert await town.value("SELECT count(*) FROM people_listing") == 0
+
+
+async def test_what_google_sends_is_kept_as_it_is(town: Town):
+    await _sync(town)
+    google: dict[str, Any] = await town.sandbox.change("cy@acme.test")
+    kept = await town.value(
+        "SELECT ARRAY[email, name, department, title, org_unit] FROM people WHERE google_id = %s",
+        google["id"],
+    )
+
+    work = google["organizations"][0]
+    assert kept == [
+        google["primaryEmail"],
+        google["name"]["fullName"],
+        work["department"],
+        work["title"],
+        google["orgUnitPath"],
+    ]
