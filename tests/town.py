@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
+import psycopg
 import uvicorn
 
 from muster.platform.queue import QUEUES, Worker
@@ -132,6 +133,12 @@ class Town:
 
     async def execute(self, statement: str, *parameters: Any) -> int:
         return await self.portal.database.execute(statement, list(parameters))  # type: ignore[arg-type]
+
+    async def raw_execute(self, statement: str) -> None:
+        """On a connection of its own, outside the portal's pool."""
+        url = self.portal.settings.database_url.reveal()
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            await connection.execute(statement)  # type: ignore[arg-type]
 
     async def audited(self) -> list[str]:
         """The actions in the audit record, oldest first."""

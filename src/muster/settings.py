@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
-from environs import EnvError, FileAwareEnv
+from environs import FileAwareEnv
 from typing_extensions import override
 
 from muster.errors import SettingsError
@@ -106,7 +106,7 @@ def load(*, working_folder: Path | None = None) -> Settings:
     env = read_environment(working_folder or Path.cwd())
     try:
         return _settings(env)
-    except EnvError as error:
+    except ValueError as error:  # of environs, whose errors are all of this kind
         raise SettingsError(_one_line(error)) from error
 
 
@@ -255,7 +255,7 @@ def _checked(name: str, expected: str, parse: Callable[[], T]) -> T:
         raise SettingsError(f"{name} is not understood; expected {expected}") from error
 
 
-def _one_line(error: EnvError) -> str:
+def _one_line(error: ValueError) -> str:
     return " ".join(str(error).split())
 
 
