@@ -11,13 +11,13 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from tests.town import Sandbox, Town, served
 
 from muster.embedded.postgres import Postgres
 from muster.embedded.valkey import Valkey
 from muster.platform import migrations, telemetry
 from muster.settings import Secret, Settings
 from muster.wiring import Portal, make
-from town import Sandbox, Town, served
 
 PEOPLE = 500
 

@@ -129,16 +129,16 @@ class Town:
             await self.portal.heartbeats.stopped(name)
 
     async def value(self, statement: str, *parameters: Any) -> Any:
-        return await self.portal.database.value(statement, list(parameters))  # type: ignore[arg-type]
+        return await self.portal.database.value(statement, list(parameters))
 
     async def execute(self, statement: str, *parameters: Any) -> int:
-        return await self.portal.database.execute(statement, list(parameters))  # type: ignore[arg-type]
+        return await self.portal.database.execute(statement, list(parameters))
 
     async def raw_execute(self, statement: str) -> None:
         """On a connection of its own, outside the portal's pool."""
         url = self.portal.settings.database_url.reveal()
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-            await connection.execute(statement)  # type: ignore[arg-type]
+            await connection.execute(statement)
 
     async def audited(self) -> list[str]:
         """The actions in the audit record, oldest first."""
@@ -146,7 +146,7 @@ class Town:
         return list(found)
 
     async def keys(self) -> list[str]:
-        return sorted(key.decode() for key in await self.portal.redis.keys())
+        return sorted([bytes(key).decode() async for key in self.portal.redis.scan_iter(count=1000)])
 
 
 @contextlib.asynccontextmanager

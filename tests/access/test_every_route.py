@@ -3,10 +3,10 @@
 import re
 
 import pytest
+from tests.town import Town, Visitor
 
 from muster.access.roles import GRANTS, Permission, Role
 from muster.platform.routes import Anyone, Route
-from town import Town, Visitor
 
 _PARAMETER = re.compile(r"\{\w+(:int)?\}")
 EMAILS = {Role.MEMBER: "cy@acme.test", Role.ADMIN: "ada@acme.test"}

@@ -6,8 +6,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import httpx2
 import pytest
-
-from town import Town, Visitor
+from tests.town import Town, Visitor
 
 NOW = int(time.time())
 

@@ -2,10 +2,11 @@
 
 import hashlib
 
+from tests.town import Town, path_of
+
 from muster.access.roles import Role
 from muster.access.web import safe_path
 from muster.platform.actor import System
-from town import Town, path_of
 
 
 async def test_a_colleague_signs_in_and_lands_where_they_were_going(town: Town):

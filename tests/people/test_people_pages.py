@@ -6,11 +6,11 @@ import re
 from urllib.parse import urlsplit
 
 import pytest
+from tests.town import Town, Visitor, eventually, problem
 
 from muster.people.person import folded
 from muster.platform.actor import System
 from muster.platform.csv import _cell
-from town import Town, Visitor, eventually, problem
 
 _ROW = re.compile(r'<a href="/people/(\d+)" data-row>')
 

@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.town import Town, eventually
 
 from muster.errors import VendorDown, VendorRefused
 from muster.people.sync import SCHEDULE, SyncRun
 from muster.platform.actor import System
-from town import Town, eventually
 
 TESTER = System("tester")
 USERS = "/admin/directory/v1/users"

@@ -5,11 +5,10 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from tests.town import Town
 
 from muster.errors import Unavailable
 from muster.platform.database import Database
-from town import Town
-
 
 _A_WORKER = """
 INSERT INTO workers (id, host, pid, version, queues, memory_bytes, running)
