@@ -43,7 +43,7 @@ async def test_whoever_leaves_in_mid_download_leaves_no_transaction_open(town: T
     with pytest.raises(ClientDisconnect) as caught:
         await _download(town, _cells)({"type": "http", "asgi": {"spec_version": "2.4"}}, _never, send)
 
-    assert caught.tb  # held on purpose: a traceback keeps every frame, and so every generator, alive
+    assert caught.traceback  # held on purpose: a traceback keeps every frame, and so every generator, alive
     assert await eventually(lambda: _everything_idle(town))
 
 
@@ -54,7 +54,7 @@ async def test_a_row_that_cannot_be_written_leaves_no_transaction_open(town: Tow
     with pytest.raises(ValueError, match="row 1") as caught:
         await _download(town, _broken)({"type": "http", "asgi": {"spec_version": "2.4"}}, _never, send)
 
-    assert caught.tb
+    assert caught.traceback
     assert await eventually(lambda: _everything_idle(town))
 
 
