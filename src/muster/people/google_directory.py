@@ -87,6 +87,15 @@ class _Typed(msgspec.Struct, rename="camel"):
 class _Location(msgspec.Struct, rename="camel"):
     area: str = ""
     building_id: str = ""
+    floor_name: str = ""
+    desk_code: str = ""
+
+    @property
+    def words(self) -> str:
+        floor = f"floor {self.floor_name}" if self.floor_name else ""
+        desk = f"desk {self.desk_code}" if self.desk_code else ""
+        # Google fills `area` with the word "desk" where the rest says which.
+        return ", ".join(part for part in (self.building_id, floor, desk) if part) or self.area
 
 
 class _User(msgspec.Struct, rename="camel"):
@@ -132,7 +141,7 @@ class _User(msgspec.Struct, rename="camel"):
             manager_email=_first(self.relations, "manager").casefold(),
             aliases=sorted(alias.casefold() for alias in self.aliases),
             phones=[Phone(phone.custom_type or phone.type, phone.value) for phone in self.phones],
-            locations=[place for one in self.locations if (place := one.area or one.building_id)],
+            locations=[words for one in self.locations if (words := one.words)],
             photo_url=self.thumbnail_photo_url,
             is_admin=self.is_admin,
             is_guest=self.is_guest_user,

@@ -54,7 +54,7 @@ class Job:
     """Something the workers do. Running it twice must be the same as running it once.
 
     `deadline` ends a run that takes too long; a run that fails is tried `attempts` times in all,
-    waiting `backoff`, then twice that, and so on.
+    waiting `backoff`, then twice that, and so on. A new schedule runs at once, or `first_after`.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Job:
     run: Run
     deadline: timedelta
     every: timedelta | None = None
+    first_after: timedelta | None = None
     attempts: int = 3
     backoff: timedelta = timedelta(seconds=5)
 
@@ -136,13 +137,14 @@ class Queues:
                 scheduled = {
                     job.name: (job, job.every) for job in jobs if job.queue == spec.name and job.every
                 }
-                for found in await queue.getJobSchedulers():
-                    if found["key"] not in scheduled:
-                        await queue.removeJobScheduler(found["key"])
+                known = {found["key"] for found in await queue.getJobSchedulers()}
+                for name in known - scheduled.keys():
+                    await queue.removeJobScheduler(name)
                 for job, every in scheduled.values():
-                    await queue.upsertJobScheduler(
-                        job.name, {"every": _ms(every)}, job.name, {}, job.options()
-                    )
+                    repeat = {"every": _ms(every)}
+                    if job.first_after and job.name not in known:
+                        repeat["startDate"] = int(time.time() * 1000) + _ms(job.first_after)
+                    await queue.upsertJobScheduler(job.name, repeat, job.name, {}, job.options())
 
     async def scheduled(self) -> dict[str, int]:
         """Job name → when it runs next, in milliseconds since 1970."""

@@ -6,6 +6,8 @@ from muster.platform.queue import Job, Work
 from muster.readiness.proofs import Proofs
 
 PROVE_EVERY = timedelta(minutes=1)
+SETTLING = timedelta(seconds=15)
+"""What a new system is given to read its directory and open its doors before it is first judged."""
 
 
 async def _sing(work: Work) -> None:
@@ -25,6 +27,7 @@ class ReadinessJobs:
             queue="upkeep",
             run=self._prove,
             every=PROVE_EVERY,
+            first_after=SETTLING,
             deadline=timedelta(minutes=2),
             attempts=1,
         )
