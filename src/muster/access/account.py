@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from muster.access.roles import GRANTS, Role
+from muster.access.roles import Role
 from muster.platform import audit
-from muster.platform.actor import Actor, Origin, Who
+from muster.platform.actor import Origin, Who
 from muster.platform.database import Database, Transaction
 
 
@@ -29,15 +29,6 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def account_id(self) -> int:
         return self.id
-
-    def actor(self) -> Actor:
-        return Actor(
-            account_id=self.id,
-            email=self.email,
-            name=self.name,
-            role=self.role.value,
-            permissions=frozenset(permission.value for permission in GRANTS[self.role]),
-        )
 
 
 class Accounts:

@@ -9,12 +9,14 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from muster.access.roles import GRANTS, Role
 from muster.errors import Invalid, NotAllowed, NotFound, NotSignedIn, TooLarge, TooMany
 from muster.platform import csrf
+from muster.platform.actor import Actor
 from muster.platform.addresses import is_loopback
 from muster.platform.csrf import Csrf
 from muster.platform.routes import Anyone, Request, Route, decoded
-from muster.platform.sessions import Sessions
+from muster.platform.sessions import Session, Sessions
 from muster.platform.telemetry import bind
 
 
@@ -90,9 +92,10 @@ class Gate:
             return
         if admission.session is None:
             raise NotSignedIn("Please sign in.")
-        state["session"], state["session_id"] = admission.session, session_id
-        bind(account=admission.session.actor.account_id)
-        if not admission.session.actor.may(route.may):
+        actor = _actor(admission.session)
+        state["actor"], state["session_id"] = actor, session_id
+        bind(account=actor.account_id)
+        if not actor.may(route.may):
             raise NotAllowed(f"Your role does not let you {route.may}.")
 
     async def _check_csrf(self, route: Route, request: Request) -> None:
@@ -117,6 +120,21 @@ class Gate:
         if isinstance(answer, Response):
             return answer
         return Response(msgspec.json.encode(answer), media_type="application/json")
+
+
+def _actor(session: Session) -> Actor:
+    """Whoever the session stands for, with what this release lets their role do."""
+    try:
+        granted = GRANTS[Role(session.role)]
+    except ValueError as error:
+        raise NotSignedIn("Please sign in again: your role has changed.") from error
+    return Actor(
+        account_id=session.account_id,
+        email=session.email,
+        name=session.name,
+        role=session.role,
+        permissions=frozenset(permission.value for permission in granted),
+    )
 
 
 def _check_path(request: Request) -> None:

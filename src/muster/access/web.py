@@ -1,6 +1,6 @@
 """Signing in and out."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,7 +15,7 @@ from muster.platform.database import Database
 from muster.platform.pages import Pages
 from muster.platform.rate_limit import SIGNING_IN
 from muster.platform.routes import Anyone, Request, Route
-from muster.platform.sessions import Sessions, new_session
+from muster.platform.sessions import Session, Sessions
 from muster.platform.telemetry import logger
 
 
@@ -106,9 +106,13 @@ class AccessPages:
         if earlier := request.cookies.get(self._site.session_cookie):
             await self._sessions.end(earlier)
         session_id = await self._sessions.start(
-            new_session(
-                account.actor(),
-                user_agent=request.headers.get("user-agent", ""),
+            Session(
+                account_id=account.id,
+                email=account.email,
+                name=account.name,
+                role=account.role.value,
+                started_at=datetime.now(UTC),
+                user_agent=request.headers.get("user-agent", "")[:200],
                 address=request.origin.address,
             )
         )

@@ -22,7 +22,7 @@ class Who(Protocol):
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
-    """A signed-in person with what they may do, as the session carries it."""
+    """A signed-in person with what they may do."""
 
     account_id: int
     email: str

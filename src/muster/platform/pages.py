@@ -69,14 +69,13 @@ class Pages:
 
     def _page(self, request: Request, title: str) -> Page:
         state = request.scope["state"]
-        session, session_id = state.get("session"), state.get("session_id")
-        actor: Actor | None = session.actor if session else None
+        actor: Actor | None = state.get("actor")
         return Page(
             title=title,
             nav=self._navigation(actor, request.url.path) if actor else [],
             person=_person(actor) if actor else None,
             sandbox=self._sandbox,
-            csrf=self._csrf.token(session_id) if actor else "",
+            csrf=self._csrf.token(state["session_id"]) if actor else "",
             nonce=state["nonce"],
             request_id=state["request_id"],
             now=datetime.now(UTC),

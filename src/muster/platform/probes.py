@@ -3,21 +3,20 @@
 import asyncio
 import re
 import secrets
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx2
 
 from muster import __version__
 from muster.errors import Unavailable
 from muster.platform import migrations, security_headers
-from muster.platform.actor import Actor
 from muster.platform.database import Database
 from muster.platform.heartbeat import Heartbeats
 from muster.platform.probe import Failed, Probe
 from muster.platform.queue import QUEUES, Job, Queues
 from muster.platform.rate_limit import READING
 from muster.platform.redis import PREFIXES, SESSIONS, Redis, answering
-from muster.platform.sessions import LIFETIME, Sessions, new_session, session_key
+from muster.platform.sessions import LIFETIME, Session, Sessions, session_key
 
 CANARY_DEADLINE = timedelta(seconds=10)
 KEYS_LOOKED_AT = 20_000
@@ -123,8 +122,8 @@ class RedisProbes:
         return f"{seen} keys looked at, all under {', '.join(PREFIXES)}"
 
     async def sessions(self) -> str:
-        actor = Actor(account_id=0, email="canary", name="Canary", role="none", permissions=frozenset())
-        session_id = await self._sessions.start(new_session(actor, user_agent="probe", address=""))
+        canary = Session(account_id=0, email="", name="canary", role="", started_at=datetime.now(UTC))
+        session_id = await self._sessions.start(canary)
         try:
             with answering():
                 left_ms = await self._redis.pttl(session_key(session_id))

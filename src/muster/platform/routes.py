@@ -8,12 +8,10 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
-from typing_extensions import override
 
 from muster.errors import Invalid
 from muster.platform.actor import Actor, Origin
 from muster.platform.rate_limit import READING, WRITING, Limit
-from muster.platform.sessions import Session
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 
@@ -37,17 +35,12 @@ class Request(StarletteRequest):
     """A request as handlers meet it; one whose route declares Anyone.MAY has no person to ask for."""
 
     @property
-    @override
-    def session(self) -> Session:  # type: ignore[override]  # Starlette's is for its own middleware
-        """Raises LookupError on a route that reads no session: a bug, shown by the first request."""
-        found: Session | None = self.scope["state"].get("session")
-        if found is None:
-            raise LookupError(f"{self.url.path} reads a session, but its route declares Anyone.MAY")
-        return found
-
-    @property
     def actor(self) -> Actor:
-        return self.session.actor
+        """Raises LookupError on a route that reads no session: a bug, shown by the first request."""
+        found: Actor | None = self.scope["state"].get("actor")
+        if found is None:
+            raise LookupError(f"{self.url.path} asks for a person, but its route declares Anyone.MAY")
+        return found
 
     @property
     def session_id(self) -> str:

@@ -8,11 +8,10 @@ without a request, and when it is ended by hand. `sess:account:{id}` lists an ac
 import hashlib
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
-from muster.platform.actor import Actor
 from muster.platform.rate_limit import Allowance, Limit
 from muster.platform.redis import CACHE, SESSIONS, Redis, answering
 
@@ -27,9 +26,12 @@ _RATE_KEY_TTL = timedelta(minutes=5)
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of a sign-in, beside the person it stands for."""
+    """A sign-in: whose, and from where. What its role may do is decided anew at every request."""
 
-    actor: Actor
+    account_id: int
+    email: str
+    name: str
+    role: str
     started_at: datetime
     user_agent: str = ""
     address: str = ""
@@ -105,11 +107,10 @@ class Sessions:
     async def start(self, session: Session) -> str:
         """A new session; what is returned goes into the cookie and nowhere else."""
         session_id = secrets.token_urlsafe(32)
-        account = session.actor.account_id
         with answering():
             await self._start(
-                keys=[session_key(session_id), _account_key(account)],
-                args=[msgspec.json.encode(session), account, _ms(self._lifetime)],
+                keys=[session_key(session_id), _account_key(session.account_id)],
+                args=[msgspec.json.encode(session), session.account_id, _ms(self._lifetime)],
             )
         return session_id
 
@@ -154,10 +155,6 @@ class Sessions:
 
 def session_key(session_id: str) -> str:
     return SESSIONS + hashlib.sha256(session_id.encode()).hexdigest()
-
-
-def new_session(actor: Actor, *, user_agent: str, address: str) -> Session:
-    return Session(actor=actor, started_at=datetime.now(UTC), user_agent=user_agent[:200], address=address)
 
 
 def _account_key(account_id: int) -> str:
