@@ -30,7 +30,7 @@ class Component(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
     status: Literal["pass", "fail"]
     time: datetime
     observed_value: int
-    observed_unit: str = "ms"
+    observed_unit: Literal["ms"]
     output: str = ""
 
 
@@ -125,6 +125,7 @@ async def _measured(check: Callable[[], Awaitable[None]]) -> Component:
         status="fail" if problem else "pass",
         time=datetime.now(UTC),
         observed_value=round((time.perf_counter() - started) * 1000),
+        observed_unit="ms",
         output=problem,
     )
 
