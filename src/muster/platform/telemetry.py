@@ -73,7 +73,7 @@ def _readable() -> list[Processor]:
     return [
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-        structlog.dev.ConsoleRenderer(pad_event_to=28),
+        structlog.dev.ConsoleRenderer(pad_event_to=20, sort_keys=False),
     ]
 
 
