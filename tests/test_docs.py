@@ -114,6 +114,7 @@ def test_a_documented_default_is_the_default(name: str, monkeypatch: pytest.Monk
         return
     for each in settings_read():
         monkeypatch.delenv(each, raising=False)
+        monkeypatch.delenv(f"{each}_FILE", raising=False)
     for each, value in MINIMAL.items():
         monkeypatch.setenv(each, value)
     monkeypatch.chdir(tmp_path)
@@ -122,7 +123,7 @@ def test_a_documented_default_is_the_default(name: str, monkeypatch: pytest.Monk
 
     quoted = re.match(r"`([^`]+)`", settings_documented()[name])
     if quoted:
-        assert shown.removesuffix(" min").removeprefix(f"{tmp_path}/") == quoted.group(1)
+        assert shown.removesuffix(" min").removeprefix(f"{Path.cwd()}/") == quoted.group(1)
     else:
         assert settings_documented()[name].startswith("none")
         assert shown in {"(none)", "(not set)", "None"}
