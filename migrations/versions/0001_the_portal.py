@@ -71,8 +71,9 @@ CREATE INDEX people_search ON people USING gin (search_text gin_trgm_ops);
 CREATE INDEX people_name ON people (sort_name, google_id);
 CREATE INDEX people_email ON people (email, google_id);
 CREATE INDEX people_department ON people (department, google_id);
-CREATE INDEX people_joined ON people (joined_at, google_id);
-CREATE INDEX people_last_login ON people (last_login_at, google_id);
+-- As the list orders them: no date comes before every date.
+CREATE INDEX people_joined ON people (COALESCE(joined_at, '-infinity'), google_id);
+CREATE INDEX people_last_login ON people (COALESCE(last_login_at, '-infinity'), google_id);
 CREATE INDEX people_manager ON people (manager_email) WHERE manager_email <> '';
 
 CREATE TABLE people_syncs (

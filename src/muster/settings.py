@@ -29,6 +29,13 @@ GOOGLE_DIRECTORY_URL = "https://admin.googleapis.com"
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
 
 _PORT = "a number from 1 to 65535"
+_NAMES = {
+    "environment": "MUSTER_ENVIRONMENT",
+    "home": "MUSTER_HOME",
+    "people_sync_every": "PEOPLE_SYNC_MINUTES",
+}
+"""Fields whose setting is not simply called as they are."""
+
 _DOMAIN = re.compile(r"^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
 
@@ -91,7 +98,10 @@ class Settings:
 
     def shown(self) -> dict[str, str]:
         """Name → value as `muster config` prints it: secrets hidden, passwords in addresses too."""
-        shown = {field.name.upper(): _shown(getattr(self, field.name)) for field in fields(self)}
+        shown = {
+            _NAMES.get(field.name, field.name.upper()): _shown(getattr(self, field.name))
+            for field in fields(self)
+        }
         return shown | {
             "DATABASE_URL": _without_password(self.database_url.reveal()),
             "REDIS_URL": _without_password(self.redis_url.reveal()),
@@ -266,7 +276,7 @@ def _shown(value: object) -> str:
         case tuple():
             return ", ".join(_shown(item) for item in value) or "(none)"
         case timedelta():
-            return f"{int(value.total_seconds() // 60)} min"
+            return f"{value.total_seconds() / 60:.0f}"
         case _:
             return str(value or "(not set)")
 

@@ -1,5 +1,6 @@
 """Every route of the table, tried by those who may not. A new route is here without anybody adding it."""
 
+import base64
 import re
 
 import pytest
@@ -202,3 +203,15 @@ async def test_addresses_that_nothing_can_have_are_not_found(town: Town):
     async with town.signed_in("cy@acme.test") as cy:
         for path in ("/people/%00", "/people/syncs/99999999999999999999", "/people/" + "9" * 3000):
             assert (await cy.get(path)).status_code == 404, path
+
+
+async def test_addresses_that_cannot_be_taken_apart_do_no_harm(town: Town):
+    async with town.signed_in("ada@acme.test") as ada:
+        token = await ada.csrf()
+        assert (await ada.get("/sign-in?next=http://[x")).status_code == 200
+        forged = await ada.request(
+            "POST", "/people/syncs", headers={"origin": "http://[x", "x-csrf-token": token}
+        )
+        assert forged.status_code == 403
+        cursor = base64.urlsafe_b64encode(b'["joined","xx","1"]').decode()
+        assert (await ada.get(f"/people?sort=joined&after={cursor}")).status_code == 422

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from starlette.requests import ClientDisconnect
@@ -13,7 +12,7 @@ from muster.access.roles import GRANTS, Role
 from muster.errors import Invalid, NotAllowed, NotFound, NotSignedIn, TooLarge, TooMany
 from muster.platform import csrf
 from muster.platform.actor import Actor
-from muster.platform.addresses import is_loopback
+from muster.platform.addresses import hostname, is_loopback, netloc
 from muster.platform.csrf import Csrf
 from muster.platform.routes import Anyone, Request, Route, decoded
 from muster.platform.sessions import Session, Sessions
@@ -44,12 +43,12 @@ class Site:
         `localhost` and `127.0.0.1` both keep their cookies through a sign-in.
         """
         host = request.headers.get("host", "")
-        if self.development and is_loopback(urlsplit(f"//{host}").hostname or ""):
+        if self.development and is_loopback(hostname(f"//{host}")):
             return f"http://{host}"
         return self.public_url
 
     def hosts(self, request: Request) -> frozenset[str]:
-        return frozenset(urlsplit(url).netloc.casefold() for url in (self.public_url, self.base_url(request)))
+        return frozenset(netloc(url) for url in (self.public_url, self.base_url(request)))
 
 
 class Gate:

@@ -154,6 +154,9 @@ class AccessPages:
 
 def safe_path(path: str) -> str:
     """A path of this portal, or `/`: never an address that leads away from it."""
-    parts = urlsplit(path)
+    try:
+        parts = urlsplit(path)
+    except ValueError:
+        return "/"
     leads_away = parts.scheme or parts.netloc or not path.startswith("/") or path.startswith(("//", "/\\"))
     return "/" if leads_away or any(ord(char) < 32 or char == "\\" for char in path) else path

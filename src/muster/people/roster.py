@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any
 
 import msgspec
-from psycopg import sql
+from psycopg import DataError, sql
 
 from muster.errors import Invalid, NotFound
 from muster.people.person import Phone, Status, folded
@@ -152,7 +152,10 @@ class Roster:
         )
         if edge:
             values |= {"edge_key": edge.key, "edge_id": edge.google_id}
-        rows = await self._database.rows(_Keyed, statement, {**values, "limit": limit + 1})
+        try:
+            rows = await self._database.rows(_Keyed, statement, {**values, "limit": limit + 1})
+        except DataError as error:  # a forged cursor's key may not be of the column's type
+            raise Invalid(_NOT_OURS) from error
         more, rows = len(rows) > limit, rows[:limit]
         if before:
             rows.reverse()
@@ -235,6 +238,9 @@ class Roster:
         return list(counts)
 
 
+_NOT_OURS = "This page address is not one of ours. Start again from the first page."
+
+
 class _Cursor(msgspec.Struct, frozen=True, array_like=True):
     """The edge of a page: the order it was made in, the key and the id of its last row."""
 
@@ -252,7 +258,7 @@ class _Cursor(msgspec.Struct, frozen=True, array_like=True):
         try:
             cursor = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=cls)
         except (msgspec.DecodeError, binascii.Error, ValueError) as error:
-            raise Invalid("This page address is not one of ours. Start again from the first page.") from error
+            raise Invalid(_NOT_OURS) from error
         if cursor.sort != sort or "\0" in cursor.key + cursor.google_id:
             raise Invalid("This page address belongs to another order. Start again from the first page.")
         return cursor

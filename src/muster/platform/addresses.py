@@ -1,6 +1,23 @@
-"""Which addresses are this machine's own."""
+"""Taking addresses apart, and telling which are this machine's own."""
 
 import ipaddress
+from urllib.parse import urlsplit
+
+
+def netloc(url: str) -> str:
+    """Host and port in small letters, or "" for what is no address: a stranger may send anything."""
+    try:
+        return urlsplit(url).netloc.casefold()
+    except ValueError:
+        return ""
+
+
+def hostname(url: str) -> str:
+    """The host alone, likewise."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def is_loopback(host: str) -> bool:

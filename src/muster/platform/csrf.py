@@ -8,9 +8,9 @@ carries it under a mask of its own: pages are compressed, and what repeats can b
 import hmac
 import secrets
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from muster.errors import NotAllowed
+from muster.platform.addresses import netloc
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FIELD = "csrf"
@@ -41,7 +41,7 @@ def check_site(*, site: str | None, origin: str | None, hosts: frozenset[str]) -
     """
     if site is not None and site not in {"same-origin", "none"}:
         raise NotAllowed("This request came from another site.")
-    if origin is not None and urlsplit(origin).netloc.casefold() not in hosts:
+    if origin is not None and netloc(origin) not in hosts:
         raise NotAllowed("This request came from another site.")
 
 

@@ -15,14 +15,14 @@ FOLDER = Path(__file__).parents[3] / "migrations"
 def upgrade(database_url: str) -> None:
     """Run what has not run yet, each version in a transaction of its own.
 
-    Raises Unavailable when the server does not answer or refuses.
+    Raises Unavailable when the server does not answer, or does not let this role make tables.
     """
     from alembic import command  # noqa: PLC0415  SQLAlchemy costs 25 MB that only migrating needs
-    from sqlalchemy.exc import OperationalError  # noqa: PLC0415  as above
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  as above
 
     try:
         command.upgrade(_config(database_url), "head")
-    except OperationalError as error:
+    except DBAPIError as error:
         raise Unavailable(f"PostgreSQL cannot be migrated: {first_line(error.orig or error)}") from error
 
 

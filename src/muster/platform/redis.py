@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from redis.asyncio import Redis as _Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import BusyLoadingError, RedisError
+from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -23,10 +23,9 @@ PREFIXES = (SESSIONS, CACHE, QUEUE)
 
 
 def connect(url: str) -> Redis:
-    """A client for requests: it fails within two seconds rather than keep a page waiting.
+    """A client for requests: it fails within about four seconds rather than keep a page waiting.
 
-    One retry, on connecting only in effect: a script that was sent may have been applied, and
-    every script of ours is safe to apply twice.
+    It tries once more, so a script may be applied twice; every script of ours may.
     """
     return Redis.from_url(
         url,
@@ -70,5 +69,7 @@ def answering() -> Iterator[None]:
     """Turn redis-py's errors into ours at the border."""
     try:
         yield
+    except ResponseError as error:
+        raise Unavailable(f"Redis refused: {error}") from error
     except (RedisError, OSError) as error:
         raise Unavailable(f"Redis does not answer: {error}") from error

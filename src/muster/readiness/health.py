@@ -1,6 +1,7 @@
 """For machines: is this process alive, is it ready, and its figures."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -70,7 +71,7 @@ class HealthPages:
         return _answer(Health(status=status, release_id=__version__, checks=found))
 
     async def metrics(self, request: Request) -> Response:
-        """Prometheus text. What cannot be asked at this moment is left out rather than shown as zero."""
+        """Prometheus text. What cannot be asked at this moment is left out or NaN, never shown as zero."""
         for state, figure in _POOL.items():
             POOL_CONNECTIONS.labels(state).set(self._database.figures().get(figure, 0))
         await asyncio.gather(*(_attempted(refresh) for refresh in (self._count_people, self._count_jobs)))
@@ -78,6 +79,8 @@ class HealthPages:
 
     async def _count_people(self) -> None:
         PEOPLE.clear()
+        for figure in (WORKERS, SYNC_AGE):
+            figure.set(math.nan)  # Prometheus's word for what is not known
         WORKERS.set(len(await self._heartbeats.list_alive()))
         async with self._database.reading() as statements:
             by_status = await statements.pairs("SELECT status, count(*) FROM people GROUP BY status")
@@ -89,8 +92,7 @@ class HealthPages:
             )
         for status, people in by_status.items():
             PEOPLE.labels(status).set(people)
-        if sync_age is not None:
-            SYNC_AGE.set(float(sync_age))
+        SYNC_AGE.set(math.inf if sync_age is None else float(sync_age))
 
     async def _count_jobs(self) -> None:
         QUEUE_JOBS.clear()
