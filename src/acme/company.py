@@ -29,18 +29,19 @@ class Office(NamedTuple):
 _SALES = ("Account executive", "Sales engineer", "Sales representative", "Key account manager")
 _BUILD = ("Engineer", "Senior engineer", "Staff engineer", "Engineer in test", "Designer")
 
+# A small company fills the first of them first, so departments of every kind stand early.
 TEAMS = (
     Team("Sales", "Sales EMEA", "/Sales/EMEA", "sales-emea", _SALES),
-    Team("Sales", "Sales Americas", "/Sales/Americas", "sales-americas", _SALES),
-    Team("Sales", "Sales APAC", "/Sales/APAC", "sales-apac", _SALES),
     Team("Engineering", "Platform", "/Engineering/Platform", "platform", _BUILD),
-    Team("Engineering", "Product", "/Engineering/Product", "product", _BUILD),
-    Team("Engineering", "Data", "/Engineering/Data", "data", ("Data engineer", "Analyst", "Data scientist")),
     Team("Support", "Support", "/Customer Support", "support", ("Support specialist", "Support engineer")),
+    Team("Engineering", "Product", "/Engineering/Product", "product", _BUILD),
     Team("Marketing", "Marketing", "/Marketing", "marketing", ("Editor", "Campaign manager", "Designer")),
+    Team("Operations", "Operations", "/Operations", "operations", ("Planner", "Buyer", "Office manager")),
+    Team("Sales", "Sales Americas", "/Sales/Americas", "sales-americas", _SALES),
+    Team("Engineering", "Data", "/Engineering/Data", "data", ("Data engineer", "Analyst", "Data scientist")),
     Team("Finance", "Finance", "/Finance", "finance", ("Accountant", "Controller", "Payroll specialist")),
     Team("People", "People", "/People", "people", ("Recruiter", "People partner", "Trainer")),
-    Team("Operations", "Operations", "/Operations", "operations", ("Planner", "Buyer", "Office manager")),
+    Team("Sales", "Sales APAC", "/Sales/APAC", "sales-apac", _SALES),
     Team("Legal", "Legal", "/Legal", "legal", ("Counsel", "Paralegal", "Privacy officer")),
 )
 CONTRACTORS_UNIT = "/Contractors"

@@ -34,6 +34,7 @@ _ADMIN, _DELEGATED, _GUEST = _CHANCES * 6 // 1000, _CHANCES * 15 // 1000, _CHANC
 _ENROLLED, _ENFORCED = _CHANCES * 86 // 100, _CHANCES * 71 // 100
 _MOBILE, _PHOTO, _SCHEMAS = _CHANCES * 60 // 100, _CHANCES * 80 // 100, _CHANCES * 25 // 100
 _CONTRACTOR, _NEVER_CAME, _JOINER = _CHANCES * 4 // 100, _CHANCES * 3 // 100, _CHANCES * 25 // 1000
+_JOINER_OF_THE_YEAR = _JOINER + _CHANCES // 10
 _DRAWS = Layout("<16H8s")
 
 
@@ -138,7 +139,7 @@ class Population:
         fate, joining, joined, login, login_at, safety, rank, place, extension = draws[:9]
         mobile, photo, schemas, title, left, contract, _spare, mark = draws[9:]
         is_ordinary = number >= _FIRST_REPORT
-        team = TEAMS[team_number(number)] if number >= FIRST_HEAD else TEAMS[(11, 0, 4)[number]]
+        team = TEAMS[team_number(number)] if number >= FIRST_HEAD else TEAMS[(11, 0, 3)[number]]
         offices = offices_of(team)
         created_at = self._created_at(joining if is_ordinary else _CHANCES, joined)
         last_login_at = max(created_at, self._today - 30 * DAY * login_at * login_at // _CHANCES**2)
@@ -184,9 +185,13 @@ class Population:
         return GIVEN[name.given], FAMILY[name.family]
 
     def _created_at(self, joining: int, joined: int) -> int:
-        """One in forty joined within the last 30 days, whenever this runs; the others at a fixed time."""
+        """One in forty joined within the last 30 days and one in ten within the year, whenever this runs;
+        the others at a fixed time.
+        """
         if joining < _JOINER:
             return self._today - 30 * DAY * joined // _CHANCES
+        if joining < _JOINER_OF_THE_YEAR:
+            return self._today - 365 * DAY * joined // _CHANCES
         return _HIRED_FROM + (_HIRED_UNTIL - _HIRED_FROM) * joined // _CHANCES
 
     def _manager(self, number: int) -> str | None:
