@@ -22,6 +22,7 @@ OPEN_TO_ANYONE = {
     ("GET", "/livez"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
+    ("GET", "/openapi.json"),
     ("GET", "/sign-in"),
     ("GET", "/sign-in/google"),
     ("GET", "/sign-in/google/callback"),

@@ -26,7 +26,7 @@ from typing_extensions import override
 
 from muster.errors import MusterError, NotSignedIn
 from muster.platform.pages import PACKAGE, Pages
-from muster.platform.routes import Request, Route
+from muster.platform.routes import Problem, Request, Route
 from muster.platform.security_headers import SecurityHeaders
 from muster.platform.telemetry import REQUEST_SECONDS, REQUESTS, bind, logger, unbind_all
 from muster.settings import Settings
@@ -169,14 +169,13 @@ class Errors:
                 status=status.value,
                 explanation=explanation,
             )
-        problem = {
-            "type": "about:blank",
-            "title": _title(status),
-            "status": status.value,
-            "detail": explanation,
-            "code": code,
-            "requestId": request.scope["state"]["request_id"],
-        }
+        problem = Problem(
+            title=_title(status),
+            status=status.value,
+            detail=explanation,
+            code=code,
+            request_id=request.scope["state"]["request_id"],
+        )
         return Response(
             msgspec.json.encode(problem), status_code=status.value, media_type="application/problem+json"
         )

@@ -23,6 +23,7 @@ from muster.platform import outbound, redis
 from muster.platform.csrf import Csrf
 from muster.platform.database import Database
 from muster.platform.heartbeat import Heartbeats
+from muster.platform.openapi import OpenApi
 from muster.platform.pages import Pages
 from muster.platform.probes import DatabaseProbes, HeaderProbe, JobProbes, RedisProbes
 from muster.platform.queue import Job, Queues
@@ -112,6 +113,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             *PeopleProbes(directory, sync, every=settings.people_sync_every).probes(),
         ],
     )
+    api = OpenApi()
     routes = unique(
         [
             *HealthPages(database, client, queues, heartbeats).routes(),
@@ -129,9 +131,11 @@ def make(settings: Settings, *, application: str) -> Portal:
                 Roster(database), sync, people_jobs, queues, pages, sync_every=settings.people_sync_every
             ).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
+            *api.routes(),
         ]
     )
     pages.navigate(routes)
+    api.describe(routes)
     return Portal(
         settings=settings,
         database=database,

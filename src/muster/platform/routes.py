@@ -31,6 +31,17 @@ class Nav:
     order: int
 
 
+class Problem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """RFC 9457: how an error is told to a program. `code` stays the same from release to release."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+
+
 class Request(StarletteRequest):
     """A request as handlers meet it; one whose route declares Anyone.MAY has no person to ask for."""
 

@@ -1,0 +1,43 @@
+"""The OpenAPI document says what the routes do."""
+
+from tests.town import Town
+
+from muster.platform.openapi import document
+
+
+async def test_the_document_lists_every_route_of_the_api_and_no_page(town: Town):
+    async with town.visitor() as anyone:
+        found = (await anyone.get("/openapi.json", headers={"accept": "application/json"})).json()
+
+    expected = {route.path for route in town.portal.routes if route.path.startswith("/api/v1/")}
+    assert expected
+    assert set(found["paths"]) == expected
+    assert found["openapi"].startswith("3.1")
+
+
+async def test_every_reference_of_the_document_leads_somewhere(town: Town):
+    found = document(town.portal.routes)
+    schemas = found["components"]["schemas"]
+
+    def references(node: object) -> list[str]:
+        if isinstance(node, dict):
+            own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+            return own + [one for value in node.values() for one in references(value)]
+        return [one for value in node for one in references(value)] if isinstance(node, list) else []
+
+    assert references(found)
+    for reference in references(found):
+        assert reference.removeprefix("#/components/schemas/") in schemas
+
+
+async def test_an_answer_is_as_the_document_says(town: Town):
+    await town.portal.sync.run()
+    schemas = document(town.portal.routes)["components"]["schemas"]
+
+    async with town.signed_in("cy@acme.test") as cy:
+        answer = (await cy.get("/api/v1/people?limit=3")).json()
+        refused = await cy.get("/api/v1/people?limit=0")
+
+    assert set(answer) == set(schemas["PeopleAnswer"]["properties"])
+    assert set(answer["people"][0]) == set(schemas["PersonBrief"]["properties"])
+    assert set(refused.json()) == set(schemas["Problem"]["properties"])
