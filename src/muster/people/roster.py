@@ -8,7 +8,8 @@ from datetime import date, datetime
 from typing import Any
 
 import msgspec
-from psycopg import DataError, sql
+from psycopg import sql
+from psycopg.errors import DataError
 
 from muster.errors import Invalid, NotFound
 from muster.people.person import Phone, Status, folded
