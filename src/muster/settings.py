@@ -149,6 +149,7 @@ def _settings(env: FileAwareEnv) -> Settings:
     )
     if production and not public_url.startswith("https://"):
         raise SettingsError("PUBLIC_URL must begin with https:// in production, since cookies are sent to it")
+    google_issuer = _url(env, "GOOGLE_ISSUER", GOOGLE_ISSUER, {"https"} if production else {"http", "https"})
     return Settings(
         environment="production" if production else "development",
         home=home_folder(env),
@@ -163,7 +164,7 @@ def _settings(env: FileAwareEnv) -> Settings:
         admin_emails=_matching(env, "ADMIN_EMAILS", _EMAIL, "e-mail addresses", needed=False),
         google_client_id=_required(env, "GOOGLE_CLIENT_ID", "the OAuth client's id"),
         google_client_secret=Secret(_required(env, "GOOGLE_CLIENT_SECRET", "the OAuth client's secret")),
-        google_issuer=_url(env, "GOOGLE_ISSUER", GOOGLE_ISSUER, {"http", "https"}).rstrip("/"),
+        google_issuer=google_issuer.rstrip("/"),
         google_service_account=_text_or_file(env, "GOOGLE_SERVICE_ACCOUNT"),
         google_admin_email=env.str("GOOGLE_ADMIN_EMAIL", ""),
         google_customer=env.str("GOOGLE_CUSTOMER", "my_customer"),

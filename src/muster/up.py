@@ -28,7 +28,7 @@ from muster.embedded.child import launch_ours
 from muster.embedded.postgres import Postgres
 from muster.embedded.server import Server
 from muster.embedded.valkey import Valkey
-from muster.errors import MusterError
+from muster.errors import MusterError, SettingsError
 from muster.platform import migrations
 from muster.platform.actor import System
 from muster.settings import INSTANCE_FILE, Settings, child_environment
@@ -61,6 +61,7 @@ class Town:
     environment: dict[str, str] = field(default_factory=dict)
     servers: list[Server] = field(default_factory=list)
     children: list[Child] = field(default_factory=list)
+    instance: Path | None = None
     stopping: bool = False
 
 
@@ -71,7 +72,7 @@ def up(working_folder: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _stop_watching(town))
     with _stopping(town):
-        _check_port(env)
+        _check(env)
         town.environment["PORT"] = str(settings_module.port(env))
         _start_servers(town, env)
         _start_sandbox(town, env)
@@ -80,8 +81,9 @@ def up(working_folder: Path) -> int:
         migrations.upgrade(settings.database_url.reveal())
         asyncio.run(_furnish(settings))
         _start(town, "web", [sys.executable, "-m", "muster", "web"])
-        _start(town, "worker", [sys.executable, "-m", "muster", "worker"])
         _await(town, f"http://127.0.0.1:{settings.port}/livez", "the web")
+        # After the web, whose pages the worker's first proofs ask for.
+        _start(town, "worker", [sys.executable, "-m", "muster", "worker"])
         _welcome(settings)
         return _watch(town)
 
@@ -91,8 +93,10 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _check_port(env: FileAwareEnv) -> None:
-    """Said before anything is started: it is the commonest reason not to start."""
+def _check(env: FileAwareEnv) -> None:
+    """What would end in an error is said before anything is started."""
+    if env.str("MUSTER_ENVIRONMENT", "") == "production" and not env.str("GOOGLE_CLIENT_ID", ""):
+        raise SettingsError("GOOGLE_CLIENT_ID is not set; in production nobody signs in through a sandbox")
     listen("127.0.0.1", settings_module.port(env)).close()
 
 
@@ -154,7 +158,8 @@ def _write_instance(town: Town, working_folder: Path) -> Settings:
     """Leave word for commands in other terminals, and read the settings as they will."""
     lines = [f"{name}={json.dumps(value)}" for name, value in sorted(town.environment.items())]
     town.home.mkdir(parents=True, exist_ok=True)
-    _write_private(town.home / INSTANCE_FILE, "\n".join(lines) + "\n")
+    town.instance = town.home / INSTANCE_FILE
+    _write_private(town.instance, "\n".join(lines) + "\n")
     return settings_module.load(working_folder=working_folder)
 
 
@@ -271,7 +276,8 @@ def _stopping(town: Town) -> Iterator[None]:
         _end([child for child in running if child.name == "sandbox"])
         for server in reversed(town.servers):
             server.stop()
-        (town.home / INSTANCE_FILE).unlink(missing_ok=True)
+        if town.instance:  # else the one there is of another `up`, in whose way we were
+            town.instance.unlink(missing_ok=True)
 
 
 def _end(children: list[Child]) -> None:

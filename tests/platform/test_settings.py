@@ -100,6 +100,7 @@ def test_what_is_missing_is_named(folder: Path, missing: str):
         ("ALLOWED_DOMAINS", "*.acme.com"),
         ("ADMIN_EMAILS", "ada"),
         ("GOOGLE_SERVICE_ACCOUNT", "/no/such/key.json"),
+        ("GOOGLE_ISSUER", "http://127.0.0.1:9000"),
         ("LOG_LEVEL", "loud"),
         ("PEOPLE_SYNC_MINUTES", "0"),
         ("TRUSTED_PROXIES", "everyone"),
