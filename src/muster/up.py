@@ -249,7 +249,7 @@ def _watch(town: Town) -> int:
 def _ended(town: Town, child: Child, status: int) -> None:
     """A crash is mended; an orderly end was somebody's wish and stays."""
     child.process = None
-    if status == 0:
+    if status in {0, -signal.SIGTERM}:  # the signal itself ends one that has only just begun
         say(f"{child.name} was stopped and stays so; `./dev {child.name}` starts it again elsewhere")
         return
     child.crashes = child.crashes + 1 if time.monotonic() - child.started_at < 60 else 1
