@@ -1,5 +1,6 @@
 """Muster as the processes that a person, or a supervisor, starts."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -49,3 +50,8 @@ class CommandLine:
     def environment(self, **settings: str) -> dict[str, str]:
         given = {**self.settings, **settings}
         return {"PATH": os.defpath, **{name: value for name, value in given.items() if value}}
+
+
+async def at_once(muster: CommandLine, *commands: tuple[str, ...]) -> list[subprocess.CompletedProcess[str]]:
+    """Run commands side by side, while the town goes on answering."""
+    return await asyncio.gather(*(asyncio.to_thread(muster, *words) for words in commands))

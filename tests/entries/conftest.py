@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from command_line import CommandLine
 from psycopg import sql
+from tests.entries.command_line import CommandLine
 
 from muster.embedded.valkey import Valkey
 from muster.settings import Settings

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import pytest
+from tests.town import eventually
 
 from muster.embedded.valkey import Valkey
 from muster.errors import NotFound, Unavailable, VendorDown, VendorRefused
 from muster.platform.queue import Job, Queues, Work, Worker
 from muster.platform.redis import Redis, connect
 from muster.settings import Settings
-from town import eventually
 
 SOON = timedelta(milliseconds=20)
 LONG = timedelta(minutes=1)

@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 import psycopg
 import pytest
-from command_line import CommandLine
+from tests.entries.command_line import CommandLine
+from tests.town import Town, eventually
 
 from muster import __version__
 from muster.embedded.valkey import Valkey
 from muster.platform.heartbeat import WorkerSeen
-from town import Town, eventually
 
 
 class Start(Protocol):
