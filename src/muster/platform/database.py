@@ -10,7 +10,7 @@ from typing import Any, LiteralString, TypeVar
 import msgspec
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, sql
-from psycopg.errors import UndefinedTable
+from psycopg.errors import ReadOnlySqlTransaction, UndefinedTable
 from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
@@ -188,7 +188,7 @@ class Database:
             raise Unavailable("PostgreSQL does not answer") from error
         except TimeoutError as error:
             raise Unavailable(f"PostgreSQL took longer than {deadline.total_seconds():.0f} s") from error
-        except psycopg.OperationalError as error:
+        except (psycopg.OperationalError, ReadOnlySqlTransaction) as error:
             raise Unavailable(f"PostgreSQL failed: {first_line(error)}") from error
         except UndefinedTable as error:
             raise Unavailable(f"PostgreSQL: {first_line(error)}; `muster migrate` makes it") from error

@@ -25,6 +25,17 @@ _NONCE = re.compile(r"'nonce-([\w-]{16,})'")
 _CSP_NEEDS = ("'strict-dynamic'", "object-src 'none'", "base-uri 'none'", "frame-ancestors 'none'")
 
 
+_OFF = frozenset({"off", "false", "no", "0"})
+_OVERRIDES = """
+SELECT split_part(override, '=', 1), split_part(override, '=', 2)
+FROM pg_db_role_setting, unnest(setconfig) AS override
+WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+  AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
+ORDER BY setrole <> 0, setdatabase <> 0
+"""
+"""What ALTER DATABASE and ALTER ROLE have set for connections such as ours, the strongest last."""
+
+
 class DatabaseProbes:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -57,9 +68,12 @@ class DatabaseProbes:
             found = await statements.pairs(
                 "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [list(names)]
             )
+            # The pool's connections may be older than an override, which counts from the next one on.
+            overrides = await statements.pairs(_OVERRIDES)
+        found |= {name: value for name, value in overrides.items() if name in names}
         seen = ", ".join(f"{name} {found.get(name, 'unknown')}" for name in names)
         # `local` waits for our own disk, `remote_*` for a replica too; only `off` answers before either.
-        if any(found.get(name) in {None, "off"} for name in names):
+        if any(found.get(name, "off").casefold() in _OFF for name in names):
             raise Failed(seen)
         return seen
 
@@ -152,10 +166,13 @@ class RedisProbes:
 
 
 class JobProbes:
-    def __init__(self, queues: Queues, heartbeats: Heartbeats, canary: Job) -> None:
+    def __init__(
+        self, queues: Queues, heartbeats: Heartbeats, canary: Job, *, deadline: timedelta = CANARY_DEADLINE
+    ) -> None:
         self._queues = queues
         self._heartbeats = heartbeats
         self._canary = canary
+        self._deadline = deadline.total_seconds()
 
     def probes(self) -> list[Probe]:
         return [
@@ -171,8 +188,8 @@ class JobProbes:
             while (state := await self._queues.state(self._canary, job_id)) != "completed":
                 if state == "failed":
                     raise Failed("the canary job failed; the worker's log says why")
-                if asyncio.get_running_loop().time() - started > CANARY_DEADLINE.total_seconds():
-                    raise Failed(f"a job was still {state} after {CANARY_DEADLINE.total_seconds():.0f} s")
+                if asyncio.get_running_loop().time() - started > self._deadline:
+                    raise Failed(f"a job was still {state} after {self._deadline:.0f} s")
                 await asyncio.sleep(0.02)
         finally:
             await self._queues.remove(self._canary, job_id)

@@ -58,10 +58,18 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Proofs:
-    def __init__(self, database: Database, probes: Sequence[Probe], rows: Sequence[Row] = ROWS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        probes: Sequence[Probe],
+        rows: Sequence[Row] = ROWS,
+        *,
+        deadline: timedelta = DEADLINE,
+    ) -> None:
         """Raises LookupError unless every row has exactly one probe and every probe a row."""
         self._database = database
         self._rows = rows
+        self._deadline = deadline
         self._probes = {probe.row: probe for probe in probes}
         promised = Counter(row.id for row in rows)
         offered = Counter(probe.row for probe in probes)
@@ -71,7 +79,7 @@ class Proofs:
 
     async def prove(self) -> Checked:
         """Ask every probe now, all at once, and keep what they said."""
-        proofs = await asyncio.gather(*(_ask(self._probes[row.id]) for row in self._rows))
+        proofs = await asyncio.gather(*(_ask(self._probes[row.id], self._deadline) for row in self._rows))
         kept = await self._keep(proofs)
         now = datetime.now(UTC)
         return Checked(
@@ -139,18 +147,20 @@ def tally(rows: Sequence[Judged]) -> dict[str, int]:
     return {status.value: counted.get(status.value, 0) for status in Status}
 
 
-async def _ask(probe: Probe) -> Proof:
+async def _ask(probe: Probe, deadline: timedelta) -> Proof:
     started = time.perf_counter()
+    limit = asyncio.timeout(deadline.total_seconds())
     try:
-        async with asyncio.timeout(DEADLINE.total_seconds()):
+        async with limit:
             held, evidence = True, await probe.ask()
-    except TimeoutError:
-        held, evidence = False, f"no answer within {DEADLINE.total_seconds():.0f} s"
     except MusterError as error:
         held, evidence = False, str(error)
     except Exception as error:  # noqa: BLE001  a probe that breaks has not shown that the promise holds
-        logger.exception("probe_broke", row=probe.row)
-        held, evidence = False, f"the probe itself broke: {type(error).__name__}: {first_line(error)}"
+        if limit.expired():
+            held, evidence = False, f"no answer within {deadline.total_seconds():.0f} s"
+        else:
+            logger.exception("probe_broke", row=probe.row)
+            held, evidence = False, f"the probe itself broke: {type(error).__name__}: {first_line(error)}"
     return Proof(
         row=probe.row,
         held=held,
