@@ -235,7 +235,11 @@ class GoogleDirectory:
                 return
 
     async def first_few(self) -> list[Person]:
-        """A handful of people, to see whether the directory can be read at all. Never retried."""
+        """A handful of people, to see whether the directory can be read at all. Never retried.
+
+        The token is minted anew: one of an hour ago would still open what has been closed since.
+        """
+        self._token = ("", 0.0)
         response = await self._once(self._users, self._query(limit=5))
         _expect(response)
         return [user.person() for user in _decoded(response, _Listing).users]
