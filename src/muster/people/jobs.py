@@ -2,8 +2,15 @@
 
 from datetime import timedelta
 
+from muster.errors import MusterError
 from muster.people.sync import PeopleSync
 from muster.platform.queue import Job, Work
+
+
+class AnotherRunIsAtIt(MusterError):
+    """Passing: worth another try, since that run may have lost its worker a moment ago."""
+
+    code = "another_run_is_at_it"
 
 
 class PeopleJobs:
@@ -22,4 +29,5 @@ class PeopleJobs:
         return [self.sync]
 
     async def _run(self, work: Work) -> None:
-        await self._sync.run()
+        if await self._sync.run() is None:
+            raise AnotherRunIsAtIt("another sync is under way")
