@@ -29,25 +29,28 @@ async def work(settings: Settings, *, queues: Sequence[str] = (), concurrency: i
             settings.redis_url.reveal(), made.jobs, queues=names, concurrency=concurrency, name=worker_id
         )
         told = asyncio.create_task(stop.wait())
-        starting = asyncio.create_task(worker.start())
+        taking = asyncio.create_task(_take_jobs(worker, worker_id, names))
         beating = asyncio.create_task(_beat(made, worker, worker_id, names))
-        await asyncio.wait({starting, told}, return_when=asyncio.FIRST_COMPLETED)
-        if starting.done():
-            starting.result()
-            logger.info("worker_started", worker=worker_id, queues=list(names), concurrency=concurrency)
-        await asyncio.wait({beating, told}, return_when=asyncio.FIRST_COMPLETED)
-        starting.cancel()
+        ended, _ = await asyncio.wait({taking, beating, told}, return_when=asyncio.FIRST_COMPLETED)
+        taking.cancel()
         logger.info("worker_draining", running=worker.running)
         put_back = await worker.drain(DRAIN)
         beating.cancel()
-        await asyncio.wait({beating})
+        # Not for ever: psycopg's pool may swallow the cancellation of somebody it has just served.
+        await asyncio.wait({taking, beating}, timeout=2)
         try:
             await made.heartbeats.stopped(worker_id)
         except Unavailable as error:
             logger.warning("heartbeat_not_ended", error=str(error))
         logger.info("worker_stopped", put_back=put_back)
-        if not beating.cancelled():
-            beating.result()  # a bug; a worker that cannot say that it lives had better be started anew
+        for task in ended - {told}:
+            task.result()  # raises: whoever idles, or cannot say that they live, had better begin anew
+
+
+async def _take_jobs(worker: Worker, worker_id: str, queues: Sequence[str]) -> None:
+    await worker.start()
+    logger.info("worker_started", worker=worker_id, queues=list(queues))
+    await worker.watch()
 
 
 async def _schedule(made: Portal, stop: asyncio.Event) -> None:

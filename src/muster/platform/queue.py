@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from bullmq import Queue as BullQueue
 from bullmq import Worker as BullWorker
@@ -220,6 +220,13 @@ class Worker:
             # BullMQ rounds its waits up to whole seconds until it knows the server's version.
             await worker.blockingRedisConnection.getRedisVersion()
             self._loops.append(asyncio.create_task(worker.run()))
+
+    async def watch(self) -> NoReturn:
+        """Wait until what takes the jobs ends though nobody asked it to, and raise what ended it."""
+        ended, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_COMPLETED)
+        for loop in ended:
+            loop.result()
+        raise RuntimeError("BullMQ's worker has ended by itself")
 
     async def drain(self, deadline: timedelta) -> int:
         """Take no new job, finish those running, put back what `deadline` overtakes.
