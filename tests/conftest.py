@@ -5,19 +5,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx2
 import pytest
-from tests.town import Sandbox, Town, served
+from tests.town import Town, opened
 
 from muster.embedded.postgres import Postgres
 from muster.embedded.valkey import Valkey
 from muster.platform import migrations, telemetry
 from muster.settings import Secret, Settings
-from muster.wiring import Portal, make
 
 PEOPLE = 500
 
@@ -57,49 +55,41 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         postgres.stop()
 
 
-@pytest.fixture
-def settings(servers: Servers) -> Settings:
-    """As a company would set them, for the shared servers; a free port stands in PUBLIC_URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+@pytest.fixture(scope="session")
+def new_settings(servers: Servers) -> Callable[[], Settings]:
+    """As a company would set them, for the shared servers; another free port in PUBLIC_URL each time."""
     acme = servers.acme
-    return Settings(
-        home=servers.home,
-        port=port,
-        public_url=f"http://127.0.0.1:{port}",
-        secret_key=Secret("k" * 40),
-        database_url=Secret(servers.postgres.url),
-        redis_url=Secret(servers.valkey.url),
-        allowed_domains=("acme.test",),
-        admin_emails=("ada@acme.test",),
-        google_client_id=acme["client_id"],
-        google_client_secret=Secret(acme["client_secret"]),
-        google_issuer=acme["issuer"],
-        google_service_account=Secret(Path(acme["service_account"]).read_text()),
-        google_admin_email=acme["admin_email"],
-        google_directory_url=acme["directory_url"],
-    )
+
+    def made() -> Settings:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        return Settings(
+            home=servers.home,
+            port=port,
+            public_url=f"http://127.0.0.1:{port}",
+            secret_key=Secret("k" * 40),
+            database_url=Secret(servers.postgres.url),
+            redis_url=Secret(servers.valkey.url),
+            allowed_domains=("acme.test",),
+            admin_emails=("ada@acme.test",),
+            google_client_id=acme["client_id"],
+            google_client_secret=Secret(acme["client_secret"]),
+            google_issuer=acme["issuer"],
+            google_service_account=Secret(Path(acme["service_account"]).read_text()),
+            google_admin_email=acme["admin_email"],
+            google_directory_url=acme["directory_url"],
+        )
+
+    return made
+
+
+@pytest.fixture
+def settings(new_settings: Callable[[], Settings]) -> Settings:
+    return new_settings()
 
 
 @pytest.fixture
 async def town(settings: Settings) -> AsyncIterator[Town]:
-    made = make(settings, application="muster-test")
-    await made.database.open()
-    async with httpx2.AsyncClient(timeout=20) as raw:
-        sandbox = Sandbox(settings.google_issuer, raw)
-        await _clear(made, sandbox)
-        async with served(made, settings.port) as base_url:
-            yield Town(portal=made, base_url=base_url, sandbox=sandbox, raw=raw)
-        await made.http.aclose()
-        await made.queues.close()
-        await made.redis.aclose()
-        await made.database.close()
-
-
-async def _clear(made: Portal, sandbox: Sandbox) -> None:
-    await made.database.execute(
-        "TRUNCATE accounts, audit_log, people, people_syncs, people_listing, workers, proofs RESTART IDENTITY"
-    )
-    await made.redis.flushdb()
-    await sandbox.tell("reset", {})
+    async with opened(settings) as made:
+        yield made

@@ -14,10 +14,12 @@ import httpx2
 import msgspec
 import psycopg
 import uvicorn
+from starlette.types import ASGIApp
 
 from muster.platform.queue import QUEUES, Worker
+from muster.settings import Settings
 from muster.web import Server, application, listen
-from muster.wiring import Portal
+from muster.wiring import Portal, portal
 
 SESSION_COOKIE = "muster_session"
 _TLS = ssl.create_default_context()  # reading the certificates takes longer than most tests
@@ -150,21 +152,45 @@ class Town:
 
 
 @contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Town]:
+    """The portal of `settings`, served, its servers empty and the sandbox as on its first day."""
+    async with (
+        portal(settings, application="muster-test") as made,
+        httpx2.AsyncClient(timeout=20, verify=_TLS) as raw,
+    ):
+        sandbox = Sandbox(settings.google_issuer, raw)
+        await made.database.execute(
+            "TRUNCATE accounts, audit_log, people, people_syncs, people_listing, workers, proofs "
+            "RESTART IDENTITY"
+        )
+        await made.redis.flushdb()
+        await sandbox.tell("reset", {})
+        async with served(made, settings.port) as base_url:
+            yield Town(portal=made, base_url=base_url, sandbox=sandbox, raw=raw)
+
+
+@contextlib.asynccontextmanager
 async def served(made: Portal, port: int) -> AsyncIterator[str]:
     """The portal behind a real server on loopback, in this event loop."""
+    async with serving(application(made), port) as base_url:
+        yield base_url
+
+
+@contextlib.asynccontextmanager
+async def serving(app: ASGIApp, port: int) -> AsyncIterator[str]:
     listening = listen("127.0.0.1", port)
     config = uvicorn.Config(
-        application(made), http="httptools", ws="none", lifespan="off", log_config=None, access_log=False
+        app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False
     )
     server = _QuietServer(config)
-    serving = asyncio.create_task(server.serve([listening]))
+    running = asyncio.create_task(server.serve([listening]))
     await eventually(lambda: _is(server.started))
     try:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
         server.force_exit = True
-        await serving
+        await running
 
 
 class _QuietServer(Server):

@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import pytest
-from tests.town import eventually
+from tests.town import Town, eventually
 
 from muster.embedded.valkey import Valkey
 from muster.errors import NotFound, Unavailable, VendorDown, VendorRefused
+from muster.people.jobs import AnotherRunIsAtIt
+from muster.people.sync import LOST_AFTER
 from muster.platform.queue import Job, Queues, Work, Worker
 from muster.platform.redis import Redis, connect
 from muster.settings import Settings
@@ -357,6 +359,8 @@ async def test_a_worker_that_was_never_started_can_be_stopped(yard: Yard) -> Non
 DOOMED = """
 import asyncio, sys
 from datetime import timedelta
+from muster.people.jobs import AnotherRunIsAtIt
+from muster.people.sync import LOST_AFTER
 from muster.platform.queue import Job, Worker
 
 async def run(work):
@@ -446,3 +450,20 @@ async def test_a_worker_stops_also_while_redis_is_away(frail: Yard, valkey: Valk
 
     async with asyncio.timeout(30):
         assert await worker.drain(timedelta(hours=1)) == 0
+
+
+async def test_a_sync_whose_worker_was_just_killed_is_tried_again_later(town: Town) -> None:
+    """Recovery hands the job on before the run it left behind counts as lost."""
+    (sync,) = (job for job in town.portal.jobs if job.name == "people.sync")
+    await town.execute(
+        "INSERT INTO people_syncs (status, asked_by, beat_at) VALUES ('running', 'lost', now())"
+    )
+    work = Work(job_id="a", attempt=1, request_id="")
+
+    with pytest.raises(AnotherRunIsAtIt):
+        await sync.run(work)
+
+    assert sync.backoff * 3 > LOST_AFTER, "the last try comes before the run counts as lost"
+    await town.execute("UPDATE people_syncs SET beat_at = now() - %s", LOST_AFTER)
+    await sync.run(work)
+    assert await town.value("SELECT count(*) FROM people") == 500

@@ -12,6 +12,7 @@ from tests.town import Town, eventually
 
 from muster import __version__
 from muster.embedded.valkey import Valkey
+from muster.platform import redis
 from muster.platform.heartbeat import WorkerSeen
 
 
@@ -136,6 +137,20 @@ async def test_it_can_be_stopped_while_it_waits_for_redis(
     process.send_signal(signal.SIGTERM)
 
     assert await ended(process) == 0
+
+
+async def test_it_ends_with_an_error_rather_than_idle(
+    start: Start, muster: CommandLine, valkey: Valkey
+) -> None:
+    """BullMQ's loop ends in silence when Redis forbids what it asks for first."""
+    client = redis.connect(valkey.url)
+    await client.acl_setuser("default", enabled=True, commands=["-client|setname"])
+    await client.aclose()
+
+    process = start(REDIS_URL=valkey.url)
+
+    assert await ended(process) == 1
+    assert "has no permissions to run the 'client|setname' command" in muster.output
 
 
 async def test_a_queue_that_does_not_exist_is_refused(muster: CommandLine) -> None:

@@ -1,0 +1,35 @@
+"""A town under siege: everything in order, and a proxy wherever a saboteur may want to stand."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import pytest
+from tests.readiness.between import free_address, standing_between
+from tests.readiness.sabotage import Siege
+from tests.town import opened
+
+from muster.settings import Settings
+from muster.wiring import portal
+
+
+@pytest.fixture(scope="module")
+async def siege(new_settings: Callable[[], Settings]) -> AsyncIterator[Siege]:
+    """A town that reaches itself and Google through proxies, its directory read, its worker at work.
+
+    One for all saboteurs: whatever one of them leaves broken, the next will see.
+    """
+    settings = new_settings()
+    async with (
+        opened(settings) as town,
+        standing_between(settings.public_url, free_address()) as front,
+        standing_between(settings.google_issuer, free_address()) as google,
+        portal(
+            replace(settings, public_url=front.address, google_issuer=google.address),
+            application="muster-siege",
+        ) as made,
+    ):
+        siege = Siege(town=replace(town, portal=made), front=front, google=google)
+        await made.sync.run()
+        await siege.start_worker()
+        yield siege
+        await siege.stop_worker()

@@ -1,0 +1,490 @@
+"""The saboteurs: for every row of the checklist, real ways of breaking what it promises."""
+
+import asyncio
+import contextlib
+import functools
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from tests.readiness.between import Between, Passing
+from tests.town import Town, eventually
+
+from muster.platform.probe import Probe
+from muster.platform.probes import JobProbes, RedisProbes
+from muster.platform.queue import QUEUES, Worker
+from muster.platform.sessions import Sessions
+from muster.readiness.checklist import ROWS
+from muster.readiness.jobs import CANARY
+from muster.readiness.proofs import Judged, Proofs
+
+ALL_QUEUES = [spec.name for spec in QUEUES]
+DIRECTORY = "/admin/directory/v1/users"
+
+
+@dataclass(kw_only=True)
+class Siege:
+    """A town in good order, and what a saboteur may lay hands on."""
+
+    town: Town
+    front: Between
+    """What stands before the portal at its PUBLIC_URL."""
+    google: Between
+    """What stands before Google's sign-in."""
+    probes: dict[str, Probe] = field(default_factory=dict)
+    worker: Worker | None = None
+
+    def __post_init__(self) -> None:
+        made = self.town.portal
+        self.probes = {row.id: made.proofs._probes[row.id] for row in ROWS}
+        impatient = JobProbes(made.queues, made.heartbeats, CANARY, deadline=timedelta(seconds=1.5))
+        self.probes["jobs.canary"] = Probe(row="jobs.canary", ask=impatient.canary)
+
+    async def judged(self, row_id: str) -> Judged:
+        row = next(row for row in ROWS if row.id == row_id)
+        proofs = Proofs(self.town.portal.database, [self.probes[row_id]], [row])
+        return (await proofs.prove()).rows[0]
+
+    async def start_worker(self) -> None:
+        made = self.town.portal
+        redis_url = made.settings.redis_url.reveal()
+        self.worker = Worker(redis_url, made.jobs, queues=ALL_QUEUES, concurrency=4, name="besieged")
+        await self.worker.start()
+        await self.beat()
+
+    async def stop_worker(self) -> None:
+        if self.worker:
+            await self.worker.drain(timedelta(seconds=10))
+            await self.town.portal.heartbeats.stopped("besieged")
+            self.worker = None
+
+    async def beat(self) -> None:
+        await self.town.portal.heartbeats.beat("besieged", queues=ALL_QUEUES, running=0)
+
+    async def sql(self, *statements: str) -> None:
+        """Each statement for itself, on a connection that is not the portal's."""
+        for statement in statements:
+            await self.town.raw_execute(statement)
+
+
+Act = Callable[[Siege], AbstractAsyncContextManager[None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sabotage:
+    """`act` breaks what `row` promises for as long as its block lasts; the evidence then holds `sees`."""
+
+    row: str
+    act: Act
+    sees: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.row}: {self.act.__name__.replace('_', ' ')}"
+
+
+SABOTAGES: list[Sabotage] = []
+
+
+def saboteur(row: str, *, sees: str) -> Callable[[Callable[[Siege], AsyncIterator[None]]], Act]:
+    """Registers a generator that breaks something, yields, and mends it again."""
+
+    def registered(breaks: Callable[[Siege], AsyncIterator[None]]) -> Act:
+        @contextlib.asynccontextmanager
+        @functools.wraps(breaks)
+        async def act(siege: Siege) -> AsyncIterator[None]:
+            breaking = breaks(siege)
+            await anext(breaking)
+            try:
+                yield
+            finally:
+                await anext(breaking, None)  # mended, whatever went wrong meanwhile
+
+        SABOTAGES.append(Sabotage(row=row, act=act, sees=sees))
+        return act
+
+    return registered
+
+
+# PostgreSQL
+
+
+@saboteur("postgresql.answers", sees="PostgreSQL does not answer")
+async def every_connection_is_held(siege: Siege) -> AsyncIterator[None]:
+    async with contextlib.AsyncExitStack() as held:
+        for _ in range(10):
+            await held.enter_async_context(siege.town.portal.database.reading())
+        yield
+
+
+@saboteur("postgresql.answers", sees="callers have waited for a second")
+async def callers_stand_in_line(siege: Siege) -> AsyncIterator[None]:
+    database = siege.town.portal.database
+
+    over = asyncio.Event()
+
+    async def ask_and_ask() -> None:
+        while not over.is_set():
+            await database.value("SELECT pg_sleep(0.05)")
+
+    crowd = [asyncio.create_task(ask_and_ask()) for _ in range(40)]
+    yield
+    over.set()
+    await asyncio.gather(*crowd)
+
+
+@saboteur("postgresql.durable", sees="synchronous_commit off")
+async def the_database_commits_without_the_disk(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("ALTER DATABASE muster SET synchronous_commit = off")
+    yield
+    await siege.sql("ALTER DATABASE muster RESET synchronous_commit")
+
+
+@saboteur("postgresql.durable", sees="synchronous_commit false")
+async def the_role_commits_without_the_disk(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("ALTER ROLE muster SET synchronous_commit = false")
+    yield
+    await siege.sql("ALTER ROLE muster RESET synchronous_commit")
+
+
+@saboteur("postgresql.durable", sees="synchronous_commit off")
+async def the_role_in_this_database_overrides_the_rest(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql(
+        "ALTER DATABASE muster SET synchronous_commit = on",
+        "ALTER ROLE muster IN DATABASE muster SET synchronous_commit = off",
+    )
+    yield
+    await siege.sql(
+        "ALTER ROLE muster IN DATABASE muster RESET synchronous_commit",
+        "ALTER DATABASE muster RESET synchronous_commit",
+    )
+
+
+@saboteur("postgresql.durable", sees="full_page_writes off")
+async def pages_may_be_torn(siege: Siege) -> AsyncIterator[None]:
+    await _set_for_the_server(siege, "full_page_writes", "off")
+    yield
+    await _set_for_the_server(siege, "full_page_writes", "on")
+
+
+async def _set_for_the_server(siege: Siege, name: str, value: str) -> None:
+    await siege.sql(f"ALTER SYSTEM SET {name} = {value}", "SELECT pg_reload_conf()")
+
+    async def is_in_force() -> bool:
+        return bool(await siege.town.value("SELECT current_setting(%s) = %s", name, value))
+
+    await eventually(is_in_force)
+
+
+@saboteur("postgresql.migrated", sees="tables are of version 0000, this release wants 0001")
+async def the_tables_are_of_another_release(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("UPDATE alembic_version SET version_num = '0000'")
+    yield
+    await siege.sql("UPDATE alembic_version SET version_num = '0001'")
+
+
+@saboteur("postgresql.migrated", sees="the database has no tables yet")
+async def nobody_has_migrated(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("ALTER TABLE alembic_version RENAME TO hidden")
+    yield
+    await siege.sql("ALTER TABLE hidden RENAME TO alembic_version")
+
+
+# Redis
+
+
+@contextlib.asynccontextmanager
+async def redis_set(siege: Siege, name: str, value: str) -> AsyncIterator[None]:
+    redis = siege.town.portal.redis
+    before = {str(key): str(found) for key, found in (await redis.config_get(name)).items()}
+    await redis.config_set(name, value)
+    try:
+        yield
+    finally:
+        await redis.config_set(name, before[name])
+
+
+@saboteur("redis.persistence", sees="the append-only file is off")
+async def nothing_is_written_down(siege: Siege) -> AsyncIterator[None]:
+    async with redis_set(siege, "appendonly", "no"):
+        yield
+
+
+@saboteur("redis.persistence", sees="appendfsync is no")
+async def writes_stay_in_the_kernel(siege: Siege) -> AsyncIterator[None]:
+    async with redis_set(siege, "appendfsync", "no"):
+        yield
+
+
+@saboteur("redis.policy", sees="maxmemory-policy is allkeys-lru")
+async def sessions_make_room_for_others(siege: Siege) -> AsyncIterator[None]:
+    async with redis_set(siege, "maxmemory-policy", "allkeys-lru"):
+        yield
+
+
+@saboteur("redis.policy", sees="maxmemory-policy is volatile-ttl")
+async def sessions_about_to_end_make_room(siege: Siege) -> AsyncIterator[None]:
+    async with redis_set(siege, "maxmemory-policy", "volatile-ttl"):
+        yield
+
+
+@saboteur("redis.prefixes", sees="keys of no namespace: foo")
+async def a_stranger_shares_the_database(siege: Siege) -> AsyncIterator[None]:
+    await siege.town.portal.redis.set("foo", "bar")
+    yield
+    await siege.town.portal.redis.delete("foo")
+
+
+@saboteur("redis.prefixes", sees="keys of no namespace: session:1")
+async def a_key_only_looks_like_ours(siege: Siege) -> AsyncIterator[None]:
+    await siege.town.portal.redis.set("session:1", "x")
+    yield
+    await siege.town.portal.redis.delete("session:1")
+
+
+# Sign-in and security
+
+
+@saboteur("sessions.stored", sees="a new session would live 2 days, 0:00:00")
+async def sessions_live_for_two_days(siege: Siege) -> AsyncIterator[None]:
+    before = siege.probes["sessions.stored"]
+    redis = siege.town.portal.redis
+    lax = RedisProbes(redis, Sessions(redis, lifetime=timedelta(hours=48)))
+    siege.probes["sessions.stored"] = Probe(row="sessions.stored", ask=lax.sessions)
+    yield
+    siege.probes["sessions.stored"] = before
+
+
+@saboteur("sessions.stored", sees="NOREPLICAS")
+async def redis_takes_no_writes(siege: Siege) -> AsyncIterator[None]:
+    async with redis_set(siege, "min-replicas-to-write", "1"):
+        yield
+
+
+@saboteur("sessions.stored", sees="has no permissions to run the 'del' command")
+async def no_session_can_be_ended(siege: Siege) -> AsyncIterator[None]:
+    redis = siege.town.portal.redis
+    await redis.acl_setuser("default", enabled=True, commands=["-del"])
+    yield
+    await redis.acl_setuser("default", enabled=True, commands=["+del"])
+
+
+@saboteur("signin.discovery", sees="sign-in answered 503")
+async def google_sign_in_is_down(siege: Siege) -> AsyncIterator[None]:
+    def down(passing: Passing) -> None:
+        passing.status = 503
+
+    with siege.google.spoiling(down):
+        yield
+
+
+@saboteur("signin.discovery", sees="it calls itself https://accounts.evil.test")
+async def somebody_else_answers_for_google(siege: Siege) -> AsyncIterator[None]:
+    def renamed(passing: Passing) -> None:
+        _change(passing, issuer="https://accounts.evil.test")
+
+    with siege.google.spoiling(renamed):
+        yield
+
+
+@saboteur("signin.discovery", sees="its signing keys are not readable")
+async def google_publishes_no_keys(siege: Siege) -> AsyncIterator[None]:
+    def keyless(passing: Passing) -> None:
+        _change(passing, keys=[])
+
+    with siege.google.spoiling(keyless):
+        yield
+
+
+@saboteur("signin.discovery", sees="its sign-in description is not readable")
+async def a_captive_portal_stands_before_google(siege: Siege) -> AsyncIterator[None]:
+    def captive(passing: Passing) -> None:
+        passing.body = b"<html>Please accept the terms of this network"
+
+    with siege.google.spoiling(captive):
+        yield
+
+
+def _change(passing: Passing, **fields: Any) -> None:
+    found = json.loads(passing.body)
+    passing.body = json.dumps({name: fields.get(name, value) for name, value in found.items()}).encode()
+
+
+@saboteur("web.headers", sees="missing or changed: x-content-type-options")
+async def a_proxy_strips_a_header(siege: Siege) -> AsyncIterator[None]:
+    def strip(passing: Passing) -> None:
+        del passing.headers["x-content-type-options"]
+
+    with siege.front.spoiling(strip):
+        yield
+
+
+@saboteur("web.headers", sees="missing or changed: x-frame-options")
+async def a_proxy_lets_other_sites_frame_us(siege: Siege) -> AsyncIterator[None]:
+    def frame(passing: Passing) -> None:
+        passing.headers["x-frame-options"] = "SAMEORIGIN"
+
+    with siege.front.spoiling(frame):
+        yield
+
+
+@saboteur("web.headers", sees="the content security policy is weaker than ours: default-src *")
+async def a_proxy_has_a_policy_of_its_own(siege: Siege) -> AsyncIterator[None]:
+    def weaken(passing: Passing) -> None:
+        passing.headers["content-security-policy"] = "default-src *"
+
+    with siege.front.spoiling(weaken):
+        yield
+
+
+@saboteur("web.headers", sees="two pages carried the same script nonce")
+async def a_proxy_keeps_pages(siege: Siege) -> AsyncIterator[None]:
+    kept: list[Passing] = []
+
+    def freeze(passing: Passing) -> Passing:
+        kept.append(passing)
+        return kept[0]
+
+    with siege.front.spoiling(freeze):
+        yield
+
+
+@saboteur("web.headers", sees="/sign-in answered 502")
+async def a_proxy_does_not_reach_us(siege: Siege) -> AsyncIterator[None]:
+    def lost(passing: Passing) -> None:
+        passing.status = 502
+
+    with siege.front.spoiling(lost):
+        yield
+
+
+# Jobs and workers
+
+
+@saboteur("jobs.canary", sees="a job was still")
+async def the_queue_is_paused(siege: Siege) -> AsyncIterator[None]:
+    queue = siege.town.portal.queues._queues["upkeep"]
+    await queue.pause()
+    yield
+    await queue.resume()
+
+
+@saboteur("jobs.canary", sees="a job was still waiting after")
+async def nobody_runs_jobs(siege: Siege) -> AsyncIterator[None]:
+    await siege.stop_worker()
+    yield
+    await siege.start_worker()
+
+
+@saboteur("jobs.canary", sees="the canary job failed")
+async def the_worker_does_not_know_the_job(siege: Siege) -> AsyncIterator[None]:
+    await siege.stop_worker()
+    redis_url = siege.town.portal.settings.redis_url.reveal()
+    other = Worker(redis_url, [], queues=ALL_QUEUES, concurrency=4, name="of-another-release")
+    await other.start()
+    yield
+    await other.drain(timedelta(seconds=10))
+    await siege.start_worker()
+
+
+@saboteur("workers.alive", sees="no worker has said that it lives")
+async def there_is_no_worker(siege: Siege) -> AsyncIterator[None]:
+    await siege.stop_worker()
+    yield
+    await siege.start_worker()
+
+
+@saboteur("workers.alive", sees="no worker has said that it lives")
+async def the_worker_fell_silent(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("UPDATE workers SET seen_at = now() - interval '1 minute'")
+    yield
+    await siege.beat()
+
+
+@saboteur("workers.alive", sees="workers of release 0.0.1 beside")
+async def a_worker_is_of_another_release(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql(
+        "INSERT INTO workers (id, host, pid, version, queues, memory_bytes, running) "
+        "VALUES ('old', 'host', 1, '0.0.1', '{people,upkeep}', 0, 0)"
+    )
+    yield
+    await siege.sql("DELETE FROM workers WHERE id = 'old'")
+
+
+@saboteur("workers.alive", sees="no worker takes the queue upkeep")
+async def a_queue_is_forgotten(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("UPDATE workers SET queues = '{people}'")
+    yield
+    await siege.sql("UPDATE workers SET queues = '{people,upkeep}'")
+
+
+# Workspace directory
+
+
+@contextlib.asynccontextmanager
+async def google_faults(siege: Siege, path: str, kind: str) -> AsyncIterator[None]:
+    await siege.town.sandbox.tell("faults", {"path": path, "kind": kind, "times": 1000})
+    yield
+    await siege.town.sandbox.tell("reset")
+
+
+@saboteur("directory.reachable", sees="domain-wide delegation is missing")
+async def delegation_is_withdrawn(siege: Siege) -> AsyncIterator[None]:
+    async with google_faults(siege, "/token", "unauthorized_client"):
+        yield
+
+
+@saboteur("directory.reachable", sees="the service account's key or GOOGLE_ADMIN_EMAIL is not accepted")
+async def the_key_is_deleted(siege: Siege) -> AsyncIterator[None]:
+    async with google_faults(siege, "/token", "invalid_grant"):
+        yield
+
+
+@saboteur("directory.reachable", sees="GOOGLE_ADMIN_EMAIL may not read the directory")
+async def the_administrator_loses_the_role(siege: Siege) -> AsyncIterator[None]:
+    async with google_faults(siege, DIRECTORY, "forbidden"):
+        yield
+
+
+@saboteur("directory.reachable", sees="the Admin SDK API is off")
+async def the_api_is_switched_off(siege: Siege) -> AsyncIterator[None]:
+    async with google_faults(siege, DIRECTORY, "accessNotConfigured"):
+        yield
+
+
+@saboteur("directory.reachable", sees="503")
+async def the_directory_is_down(siege: Siege) -> AsyncIterator[None]:
+    async with google_faults(siege, DIRECTORY, "503"):
+        yield
+
+
+@saboteur("directory.reachable", sees="Google answers, but lists nobody")
+async def the_directory_is_empty(siege: Siege) -> AsyncIterator[None]:
+    async with google_faults(siege, DIRECTORY, "empty-users"):
+        yield
+
+
+@saboteur("directory.fresh", sees="the directory has never been read to its end")
+async def nobody_has_read_the_directory(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("UPDATE people_syncs SET dry_run = true")
+    yield
+    await siege.sql("UPDATE people_syncs SET dry_run = false")
+
+
+@saboteur("directory.fresh", sees="last read to its end")
+async def the_last_sync_is_an_hour_ago(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("UPDATE people_syncs SET finished_at = now() - interval '1 hour'")
+    yield
+    await siege.town.portal.sync.run()
+
+
+@saboteur("directory.fresh", sees="the last run: refused, Google's listing held nobody at all")
+async def no_listing_since_could_be_believed(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("UPDATE people_syncs SET finished_at = now() - interval '1 hour'")
+    async with google_faults(siege, DIRECTORY, "empty-users"):
+        await siege.town.portal.sync.run()
+        yield
+    await siege.town.portal.sync.run()
