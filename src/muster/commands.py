@@ -109,7 +109,7 @@ def _print_table(checked: Checked) -> None:
         table.add_column(name, overflow="fold")
     for judged in checked.rows:
         evidence = judged.proof.evidence if judged.proof else ""
-        table.add_row(_MARKS[judged.status], judged.row.id, _plain(evidence), in_words(judged.row.half_life))
+        table.add_row(_MARKS[judged.status], judged.row.id, _plain(evidence), _good_for(judged))
     console.print(table)
     for judged in checked.rows:
         if judged.status is Status.FAILED:
@@ -119,6 +119,10 @@ def _print_table(checked: Checked) -> None:
     console.print("\n" + ", ".join(f"{n} {status}" for status, n in counts.items() if n))
     if not checked.kept:
         console.print("[yellow]The evidence could not be written down: PostgreSQL does not answer.[/]")
+
+
+def _good_for(judged: Judged) -> str:
+    return in_words(judged.row.half_life) if judged.status is Status.PROVED else ""
 
 
 def _plain(text: str) -> str:

@@ -147,6 +147,8 @@ def _settings(env: FileAwareEnv) -> Settings:
     public_url = _url(
         env, "PUBLIC_URL", None if production else f"http://localhost:{port_number}", {"http", "https"}
     )
+    if urlsplit(public_url).path.strip("/") or urlsplit(public_url).query:
+        raise SettingsError("PUBLIC_URL is not an address without a path, such as https://portal.example.com")
     if production and not public_url.startswith("https://"):
         raise SettingsError("PUBLIC_URL must begin with https:// in production, since cookies are sent to it")
     google_issuer = _url(env, "GOOGLE_ISSUER", GOOGLE_ISSUER, {"https"} if production else {"http", "https"})
@@ -180,11 +182,15 @@ def _settings(env: FileAwareEnv) -> Settings:
 def _required(env: FileAwareEnv, name: str, expected: str) -> str:
     value = env.str(name, "")
     if not value:
-        hint = (
-            "" if env.str("MUSTER_ENVIRONMENT", "") == "production" else "; or run `muster up`, which sets it"
-        )
-        raise SettingsError(f"{name} is not set; expected {expected}{hint}")
+        raise SettingsError(f"{name} is not set; expected {expected}{_hint(env)}")
     return value
+
+
+def _hint(env: FileAwareEnv) -> str:
+    """In development the usual cause is that nothing runs."""
+    if env.str("MUSTER_ENVIRONMENT", "") == "production" or (home_folder(env) / INSTANCE_FILE).exists():
+        return ""
+    return f". Nothing runs on {home_folder(env)} either: `muster up` would set it"
 
 
 def _url(env: FileAwareEnv, name: str, default: str | None, schemes: set[str]) -> str:

@@ -69,7 +69,8 @@ def up(working_folder: Path) -> int:
     """Run until Ctrl-C or SIGTERM; the exit status. Raises MusterError when something cannot start."""
     env = settings_module.read_environment(working_folder, with_instance=False)
     town = Town(home=settings_module.home_folder(env))
-    for number in (signal.SIGTERM, signal.SIGINT):
+    # A terminal that is closed says SIGHUP.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: _stop_watching(town))
     with _stopping(town):
         _check(env)
@@ -97,6 +98,7 @@ def _check(env: FileAwareEnv) -> None:
     """What would end in an error is said before anything is started."""
     if env.str("MUSTER_ENVIRONMENT", "") == "production" and not env.str("GOOGLE_CLIENT_ID", ""):
         raise SettingsError("GOOGLE_CLIENT_ID is not set; in production nobody signs in through a sandbox")
+    _people(env)
     listen("127.0.0.1", settings_module.port(env)).close()
 
 
@@ -121,13 +123,13 @@ def _start_sandbox(town: Town, env: FileAwareEnv) -> None:
     town.environment.setdefault("SECRET_KEY", env.str("SECRET_KEY", "") or _kept_secret(town.home))
     if env.str("GOOGLE_CLIENT_ID", ""):
         return
-    home = town.home / "acme"
     say("starting the sandbox company")
+    home = town.home / "acme"
+    command = [sys.executable, "-m", "acme", "--people", str(_people(env)), "--home", str(home)]
     described = home / "acme.json"
+    port = _port_of_last_time(described)
     described.unlink(missing_ok=True)
-    people = env.str("ACME_PEOPLE", "500")
-    command = [sys.executable, "-m", "acme", "--people", people, "--home", str(home)]
-    child = _start(town, "sandbox", [*command, "--port", "0"])
+    child = _start(town, "sandbox", [*command, "--port", str(port)])
     _until(town, described.exists, "the sandbox company")
     acme = json.loads(described.read_text())
     # Started again after a crash, it has to be where it was.
@@ -143,6 +145,25 @@ def _start_sandbox(town: Town, env: FileAwareEnv) -> None:
         "ADMIN_EMAILS": env.str("ADMIN_EMAILS", acme["admin_email"]),
     }
     _await(town, f"{acme['issuer']}/sandbox/ready", "the sandbox company")
+
+
+def _people(env: FileAwareEnv) -> int:
+    given = env.str("ACME_PEOPLE", "500")
+    if not given.isdecimal() or not 3 <= int(given) <= 1_000_000:
+        raise SettingsError(f"ACME_PEOPLE is {given!r}; expected a number from 3 to 1000000")
+    return int(given)
+
+
+def _port_of_last_time(described: Path) -> int:
+    """Where the sandbox was, if that is still free: addresses of photographs hold its port, and a
+    changed address is a changed person. Otherwise 0, any free one.
+    """
+    try:
+        port = int(json.loads(described.read_text())["issuer"].rpartition(":")[2])
+        listen("127.0.0.1", port).close()
+    except (OSError, ValueError, KeyError, MusterError):
+        return 0
+    return port
 
 
 def _kept_secret(home: Path) -> str:

@@ -168,6 +168,7 @@ class Errors:
                 title=_title(status),
                 status=status.value,
                 explanation=explanation,
+                onward=_onward(code),
             )
         problem = Problem(
             title=_title(status),
@@ -197,7 +198,7 @@ class _Router(Router):
             StarletteRoute(route.path, _Guarded(made.gate.guard(route)), methods=[route.method])
             for route in made.routes
         ]
-        super().__init__([*guarded, Mount("/static", Static(directory=PACKAGE / "static"))])
+        super().__init__([Mount("/static", Static(directory=PACKAGE / "static")), *guarded])
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -293,6 +294,13 @@ def _judged(error: Exception) -> tuple[HTTPStatus, str, str]:
         safe = _OURS_AWAY if error.code == "unavailable" else str(error)
         return STATUSES[error.code], error.code, safe
     return HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", _A_BUG
+
+
+def _onward(code: str) -> dict[str, str]:
+    """The button of an error page."""
+    if code == "sign_in_refused":
+        return {"href": "/sign-in/google", "label": "Use another account"}
+    return {"href": "/", "label": "Back to the dashboard"}
 
 
 def _title(status: HTTPStatus) -> str:

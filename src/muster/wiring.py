@@ -113,25 +113,21 @@ def make(settings: Settings, *, application: str) -> Portal:
             *PeopleProbes(directory, sync, every=settings.people_sync_every).probes(),
         ],
     )
+    access = AccessPages(
+        database, accounts, google, sessions, pages, site, company=", ".join(settings.allowed_domains)
+    )
     api = OpenApi()
     routes = unique(
         [
             *HealthPages(database, client, queues, heartbeats).routes(),
-            *AccessPages(
-                database,
-                accounts,
-                google,
-                sessions,
-                pages,
-                site,
-                company=", ".join(settings.allowed_domains),
-            ).routes(),
+            *access.routes(),
             *DashboardPages(Overviews(database), pages, checklist=proofs.tally).routes(),
             *PeoplePages(
                 Roster(database), sync, people_jobs, queues, pages, sync_every=settings.people_sync_every
             ).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
             *api.routes(),
+            access.last_route(),
         ]
     )
     pages.navigate(routes)

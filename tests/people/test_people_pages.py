@@ -42,8 +42,8 @@ async def _walk(visitor: Visitor, path: str, *, rel: str = "next") -> list[list[
     ["name", "-name", "email", "-email", "department", "joined", "-joined", "last_login", "-last_login"],
 )
 async def test_paging_shows_everybody_once_in_every_order(people: Town, sort: str):
-    async with people.signed_in("cy@acme.test") as cy:
-        pages = await _walk(cy, f"/people?sort={sort}")
+    async with people.signed_in("ada@acme.test") as ada:
+        pages = await _walk(ada, f"/people?sort={sort}")
 
         shown = [google_id for page in pages for google_id in page]
         assert len(shown) == 500
@@ -136,6 +136,18 @@ async def test_a_person_is_shown_with_those_above_and_below(people: Town):
         assert page.status_code == 200
         assert "Reports" in page.text
         assert report in page.text
+
+
+async def test_when_and_how_people_sign_in_is_for_admins(people: Town):
+    cy_id = await people.value("SELECT google_id FROM people WHERE email = 'cy@acme.test'")
+
+    async with people.signed_in("cy@acme.test") as cy, people.signed_in("ada@acme.test") as ada:
+        for path in ("/people", f"/people/{cy_id}", "/people.csv"):
+            assert "Last sign-in" in (await ada.get(path)).text, path
+            assert "Last sign-in" not in (await cy.get(path)).text, path
+        assert "Two-step" not in (await cy.get(f"/people/{cy_id}")).text
+        for path in ("/people", "/people.csv", "/api/v1/people"):
+            assert (await cy.get(f"{path}?sort=-last_login")).status_code == 403, path
 
 
 async def test_nobody_is_at_an_unknown_address(people: Town):

@@ -19,6 +19,5 @@ class AccessProbes:
         keys = await self._google.signing_keys(fresh=True)
         if not keys:
             raise Failed(f"{metadata.jwks_uri} publishes no signing key")
-        return (
-            f"{metadata.issuer}, {len(keys)} signing keys; only {', '.join(self._allowed_domains)} may enter"
-        )
+        keys_published = f"{len(keys)} signing key{'' if len(keys) == 1 else 's'}"
+        return f"{metadata.issuer}, {keys_published}; only {', '.join(self._allowed_domains)} may enter"

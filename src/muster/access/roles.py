@@ -6,6 +6,7 @@ from enum import StrEnum
 class Permission(StrEnum):
     USE_PORTAL = "use the portal"
     SEE_PEOPLE = "see people"
+    SEE_SIGN_INS = "see how and when people sign in"
     SYNC_PEOPLE = "sync people"
     SEE_CHECKLIST = "see the checklist"
     PROVE_CHECKLIST = "prove the checklist"

@@ -10,6 +10,7 @@ from muster.access.account import Accounts
 from muster.access.gate import Site
 from muster.access.google_signin import ATTEMPT_LIFETIME, GoogleSignIn, SignInRefused
 from muster.access.roles import Permission
+from muster.errors import NotFound
 from muster.platform import audit
 from muster.platform.database import Database
 from muster.platform.pages import Pages
@@ -73,6 +74,16 @@ class AccessPages:
             ),
             Route(path="/sign-out", method="POST", handler=self.sign_out, may=Permission.USE_PORTAL),
         ]
+
+    def last_route(self) -> Route:
+        """Behind every other: an address that leads nowhere still shows who is signed in the way back."""
+        return Route(path="/{anywhere:path}", handler=self.nothing_here, may=Permission.USE_PORTAL)
+
+    async def nothing_here(self, request: Request) -> Response:
+        path = request.url.path
+        if path.endswith("/"):
+            return RedirectResponse(safe_path(path.rstrip("/")), status_code=308)
+        raise NotFound("Nothing is at this address.")
 
     async def show(self, request: Request, asked: SignInPage) -> Response:
         return self._pages.render(

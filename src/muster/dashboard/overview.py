@@ -1,6 +1,6 @@
 """The company at a glance: figures read across slices, never written."""
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from urllib.parse import urlencode
 
 import msgspec
@@ -47,7 +47,6 @@ class LastSync(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
-    as_of: datetime
     people: Headcount
     by_department: list[Department]
     joiners: list[Joiner]
@@ -64,7 +63,6 @@ class Overviews:
         async with self._database.reading() as statements:
             people = await statements.row(Headcount, _HEADCOUNT)
             return Overview(
-                as_of=datetime.now(UTC),
                 people=people or Headcount(total=0, active=0, suspended=0, archived=0, guests=0),
                 by_department=await statements.rows(Department, _DEPARTMENTS),
                 joiners=await statements.rows(Joiner, _JOINERS, [JOINERS]),

@@ -39,7 +39,7 @@ class Valkey(Server):
     @property
     @override
     def url(self) -> str:
-        return f"redis://:{self._folder.password()}@{LOOPBACK}:{self._folder.port()}/0"
+        return f"redis://default:{self._folder.password()}@{LOOPBACK}:{self._folder.port()}/0"
 
     @override
     def _prepare(self, account: Account, port: int) -> Sequence[str | Path]:

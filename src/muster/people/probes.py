@@ -26,7 +26,7 @@ class PeopleProbes:
         people = await self._directory.first_few()
         if not people:
             raise Failed("Google answers, but lists nobody")
-        return f"token minted, {len(people)} people listed"
+        return f"token minted, the first {len(people)} people read"
 
     async def fresh(self) -> str:
         synced_at, last = await self._sync.synced_at(), await self._sync.find_last()

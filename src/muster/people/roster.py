@@ -98,22 +98,25 @@ class _Sort:
     """One order of the list; `key` and `type` are SQL, and no row's key is NULL."""
 
     label: str
+    up: str
+    down: str
     key: sql.SQL
     type: sql.SQL
 
 
+_LETTERS, _DATES = ("A–Z", "Z–A"), ("oldest first", "newest first")
 _TEXT, _MOMENT = sql.SQL("text"), sql.SQL("timestamptz")
 _SORTS = {
-    "name": _Sort("Name", sql.SQL("sort_name"), _TEXT),
-    "email": _Sort("E-mail", sql.SQL("email"), _TEXT),
-    "department": _Sort("Department", sql.SQL("department"), _TEXT),
-    "joined": _Sort("Joined", sql.SQL("COALESCE(joined_at, '-infinity')"), _MOMENT),
-    "last_login": _Sort("Last sign-in", sql.SQL("COALESCE(last_login_at, '-infinity')"), _MOMENT),
+    "name": _Sort("Name", *_LETTERS, sql.SQL("sort_name"), _TEXT),
+    "email": _Sort("E-mail", *_LETTERS, sql.SQL("email"), _TEXT),
+    "department": _Sort("Department", *_LETTERS, sql.SQL("department"), _TEXT),
+    "joined": _Sort("Joined", *_DATES, sql.SQL("COALESCE(joined_at, '-infinity')"), _MOMENT),
+    "last_login": _Sort("Last sign-in", *_DATES, sql.SQL("COALESCE(last_login_at, '-infinity')"), _MOMENT),
 }
 SORTS = {
     key: label
     for name, sort in _SORTS.items()
-    for key, label in ((name, sort.label), (f"-{name}", f"{sort.label}, last first"))
+    for key, label in ((name, f"{sort.label}, {sort.up}"), (f"-{name}", f"{sort.label}, {sort.down}"))
 }
 """Sort key, as it stands in the address → its label."""
 

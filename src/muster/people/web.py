@@ -1,14 +1,15 @@
 """People and their syncs, as pages, CSV and JSON."""
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlencode
 
 import msgspec
 from starlette.responses import RedirectResponse, Response
 
 from muster.access.roles import Permission
-from muster.errors import NotFound, Unavailable
+from muster.errors import NotAllowed, NotFound, Unavailable
 from muster.people.jobs import PeopleJobs
 from muster.people.person import Status
 from muster.people.roster import SORTS, Filter, Found, PersonDetail, PersonRow, Roster
@@ -103,9 +104,10 @@ class PeoplePages:
         ]
 
     async def list_people(self, request: Request, asked: ListPeople) -> Response:
-        wanted = asked.filter()
+        wanted = _allowed(request, asked)
         found = await self._roster.find(wanted, after=asked.after, before=asked.before)
         counts = await self._roster.count_by_status(wanted)
+        sees = request.actor.may(Permission.SEE_SIGN_INS)
         return self._pages.render(
             request,
             "people.html",
@@ -113,7 +115,7 @@ class PeoplePages:
             people=found.people,
             total=found.total,
             filters=wanted,
-            sorts=[{"key": key, "label": label} for key, label in SORTS.items()],
+            sorts=[{"key": key, "label": label} for key, label in SORTS.items() if sees or not _tells(key)],
             sort_href={key: _href("/people", wanted, sort=key) for key in SORTS},
             departments=await self._roster.list_departments(),
             statuses=[
@@ -124,15 +126,19 @@ class PeoplePages:
             csv_href=_href("/people.csv", wanted),
             synced_at=await self._sync.synced_at(),
             may_sync=request.actor.may(Permission.SYNC_PEOPLE),
+            sees_sign_ins=sees,
         )
 
     async def download(self, request: Request, asked: ListPeople) -> Response:
-        header = ["Name", "E-mail", "Title", "Department", "Org unit", "Status", "Joined", "Last sign-in"]
-        return CsvResponse("people.csv", header, self._roster.stream(asked.filter()), _csv_row)
+        columns = {**_COLUMNS, **(_SIGN_IN_COLUMNS if request.actor.may(Permission.SEE_SIGN_INS) else {})}
+        rows = self._roster.stream(_allowed(request, asked))
+        return CsvResponse(
+            "people.csv", list(columns), rows, lambda row: [of(row) for of in columns.values()]
+        )
 
     async def answer_people(self, request: Request, asked: ListPeople) -> PeopleAnswer:
         found = await self._roster.find(
-            asked.filter(), after=asked.after, before=asked.before, limit=asked.limit
+            _allowed(request, asked), after=asked.after, before=asked.before, limit=asked.limit
         )
         return _answer(found)
 
@@ -146,6 +152,7 @@ class PeoplePages:
             manager=await self._manager(person),
             reports=await self._roster.list_reports(person.email),
             synced_at=await self._sync.synced_at(),
+            sees_sign_ins=request.actor.may(Permission.SEE_SIGN_INS),
         )
 
     async def list_syncs(self, request: Request, asked: ListSyncs) -> Response:
@@ -186,17 +193,28 @@ class PeoplePages:
         return {"id": found.google_id, "name": found.name, "email": found.email}
 
 
-def _csv_row(row: PersonRow) -> list[Any]:
-    return [
-        row.name,
-        row.email,
-        row.title,
-        row.department,
-        row.org_unit,
-        row.status.value,
-        row.joined_at,
-        row.last_login_at,
-    ]
+_COLUMNS: dict[str, Callable[[PersonRow], object]] = {
+    "Name": lambda row: row.name,
+    "E-mail": lambda row: row.email,
+    "Title": lambda row: row.title,
+    "Department": lambda row: row.department,
+    "Org unit": lambda row: row.org_unit,
+    "Status": lambda row: row.status.value,
+    "Joined": lambda row: row.joined_at,
+}
+_SIGN_IN_COLUMNS: dict[str, Callable[[PersonRow], object]] = {"Last sign-in": lambda row: row.last_login_at}
+
+
+def _allowed(request: Request, asked: ListPeople) -> Filter:
+    """What is looked for; an order tells as much as a column does. Raises NotAllowed."""
+    if _tells(asked.sort) and not request.actor.may(Permission.SEE_SIGN_INS):
+        raise NotAllowed(f"Your role does not let you {Permission.SEE_SIGN_INS}.")
+    return asked.filter()
+
+
+def _tells(sort: str) -> bool:
+    """Whether an order is by when people signed in."""
+    return sort.removeprefix("-") == "last_login"
 
 
 def _answer(found: Found) -> PeopleAnswer:

@@ -65,6 +65,8 @@ def configure(level: str, *, name: str, colours: bool | None = None, stream: Tex
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(_PYTHON_LEVELS[level])
+    # The pool tells of every attempt; whoever asks it for a connection says what that means.
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
     for quiet in _QUIET:
         logging.getLogger(quiet).setLevel(max(logging.WARNING, _PYTHON_LEVELS[level]))
 

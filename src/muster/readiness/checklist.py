@@ -14,7 +14,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     promise: str
     remedy: str
-    half_life: timedelta = timedelta(minutes=30)
+    half_life: timedelta = timedelta(minutes=3)
     survives: str | None = None
 
 

@@ -14,6 +14,11 @@ export function openPalette() {
   dialog.showModal();
 }
 
+// The key that opens it is written as this machine's keyboard has it.
+if (!/Mac|iPhone|iPad/.test(navigator.platform)) {
+  for (const key of document.querySelectorAll(".finder kbd")) key.textContent = "Ctrl K";
+}
+
 if (dialog) {
   input.addEventListener("input", ask);
   input.addEventListener("keydown", onKey);
