@@ -248,7 +248,7 @@ async def a_key_only_looks_like_ours(siege: Siege) -> AsyncIterator[None]:
 # Sign-in and security
 
 
-@saboteur("sessions.stored", sees="a new session would live 2 days, 0:00:00")
+@saboteur("sessions.stored", sees="a new session would live 48.0 h")
 async def sessions_live_for_two_days(siege: Siege) -> AsyncIterator[None]:
     before = siege.probes["sessions.stored"]
     redis = siege.town.portal.redis

@@ -144,16 +144,15 @@ class RedisProbes:
             admitted = await self._sessions.admit(session_id, "canary", READING)
         finally:
             await self._sessions.end(session_id)
-        left = timedelta(milliseconds=max(left_ms, 0))
+        hours = left_ms / 3_600_000
         if admitted.session is None:
             raise Failed("a session that was just written could not be read back")
-        if not timedelta(0) < left <= LIFETIME:
-            raise Failed(f"a new session would live {left}; it must end within {LIFETIME}")
+        if not 0 < hours <= LIFETIME.total_seconds() / 3600:
+            life = f"{hours:.1f} h" if hours > 0 else "for ever"
+            raise Failed(f"a new session would live {life}; it must end within {LIFETIME}")
         if (await self._sessions.admit(session_id, "canary", READING)).session is not None:
             raise Failed("a session that was ended still opens the door")
-        return (
-            f"written, read and ended under {SESSIONS}; a new one lives {left.total_seconds() / 3600:.1f} h"
-        )
+        return f"written, read and ended under {SESSIONS}; a new one lives {hours:.1f} h"
 
     async def _setting(self, name: str) -> str:
         """The server's setting, or "" where a provider forbids asking."""
