@@ -16,6 +16,7 @@ import psycopg
 import uvicorn
 from starlette.types import ASGIApp
 
+from muster.platform.http_limits import LimitedHttp
 from muster.platform.queue import QUEUES, Worker
 from muster.settings import Settings
 from muster.web import Server, application, listen
@@ -180,7 +181,7 @@ async def served(made: Portal, port: int) -> AsyncIterator[str]:
 async def serving(app: ASGIApp, port: int) -> AsyncIterator[str]:
     listening = listen("127.0.0.1", port)
     config = uvicorn.Config(
-        app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False
+        app, http=LimitedHttp, ws="none", lifespan="off", log_config=None, access_log=False
     )
     server = _QuietServer(config)
     running = asyncio.create_task(server.serve([listening]))

@@ -54,7 +54,6 @@ CREATE TABLE people (
     aliases          text[] NOT NULL,
     phones           jsonb NOT NULL,
     locations        text[] NOT NULL,
-    photo_url        text NOT NULL,
     is_admin         boolean NOT NULL,
     is_guest         boolean NOT NULL,
     enrolled_2sv     boolean NOT NULL,

@@ -159,7 +159,9 @@ def _settings(env: FileAwareEnv) -> Settings:
         port=port_number,
         public_url=public_url.rstrip("/"),
         secret_key=_key(_required(env, "SECRET_KEY", "at least 32 random characters")),
-        secret_key_fallbacks=tuple(Secret(key) for key in _words(env, "SECRET_KEY_FALLBACKS")),
+        secret_key_fallbacks=tuple(
+            _key(key, "SECRET_KEY_FALLBACKS") for key in _words(env, "SECRET_KEY_FALLBACKS")
+        ),
         database_url=Secret(_url(env, "DATABASE_URL", None, {"postgresql", "postgres"})),
         redis_url=Secret(_url(env, "REDIS_URL", None, {"redis", "rediss", "unix"})),
         allowed_domains=_matching(env, "ALLOWED_DOMAINS", _DOMAIN, "domains such as acme.com", needed=True),
@@ -203,9 +205,9 @@ def _url(env: FileAwareEnv, name: str, default: str | None, schemes: set[str]) -
     return value
 
 
-def _key(value: str) -> Secret:
+def _key(value: str, name: str = "SECRET_KEY") -> Secret:
     if len(value) < 32:
-        raise SettingsError(f"SECRET_KEY has {len(value)} characters; expected at least 32 random ones")
+        raise SettingsError(f"{name} holds {len(value)} characters; expected at least 32 random ones")
     return Secret(value)
 
 
@@ -232,7 +234,8 @@ def _text_or_file(env: FileAwareEnv, name: str) -> Secret | None:
     try:
         return Secret(Path(value).expanduser().read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{name} is neither JSON nor a readable file: {value}") from error
+        # The value is not repeated: it may be a key in the wrong quotes.
+        raise SettingsError(f"{name} is neither JSON that begins with {{ nor a readable file") from error
 
 
 def port(env: FileAwareEnv) -> int:

@@ -7,6 +7,7 @@ worker first, the servers they use last.
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -61,7 +62,6 @@ class Town:
     environment: dict[str, str] = field(default_factory=dict)
     servers: list[Server] = field(default_factory=list)
     children: list[Child] = field(default_factory=list)
-    instance: Path | None = None
     stopping: bool = False
 
 
@@ -72,8 +72,8 @@ def up(working_folder: Path) -> int:
     # A terminal that is closed says SIGHUP.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: _stop_watching(town))
-    with _stopping(town):
-        _check(env)
+    _check(env)
+    with _alone(town.home), _stopping(town):
         town.environment["PORT"] = str(settings_module.port(env))
         _start_servers(town, env)
         _start_sandbox(town, env)
@@ -87,6 +87,22 @@ def up(working_folder: Path) -> int:
         _start(town, "worker", [sys.executable, "-m", "muster", "worker"])
         _welcome(settings)
         return _watch(town)
+
+
+@contextlib.contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Hold the home: two would write over each other's word. The lock ends with the process that has it."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = (home / "up.lock").open("w")
+    except OSError as error:
+        raise MusterError(f"cannot write to {home}: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MusterError(f"another Muster is running on {home}") from None
+        yield
 
 
 def say(line: str) -> None:
@@ -170,7 +186,6 @@ def _kept_secret(home: Path) -> str:
     """A key made at the first start, so that forms still hold after the next."""
     path = home / "secret_key"
     if not path.exists():
-        home.mkdir(parents=True, exist_ok=True)
         _write_private(path, secrets.token_urlsafe(48))
     return path.read_text().strip()
 
@@ -178,9 +193,7 @@ def _kept_secret(home: Path) -> str:
 def _write_instance(town: Town, working_folder: Path) -> Settings:
     """Leave word for commands in other terminals, and read the settings as they will."""
     lines = [f"{name}={json.dumps(value)}" for name, value in sorted(town.environment.items())]
-    town.home.mkdir(parents=True, exist_ok=True)
-    town.instance = town.home / INSTANCE_FILE
-    _write_private(town.instance, "\n".join(lines) + "\n")
+    _write_private(town.home / INSTANCE_FILE, "\n".join(lines) + "\n")
     return settings_module.load(working_folder=working_folder)
 
 
@@ -297,8 +310,7 @@ def _stopping(town: Town) -> Iterator[None]:
         _end([child for child in running if child.name == "sandbox"])
         for server in reversed(town.servers):
             server.stop()
-        if town.instance:  # else the one there is of another `up`, in whose way we were
-            town.instance.unlink(missing_ok=True)
+        (town.home / INSTANCE_FILE).unlink(missing_ok=True)
 
 
 def _end(children: list[Child]) -> None:

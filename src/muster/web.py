@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from muster.errors import MusterError, NotSignedIn
+from muster.platform.http_limits import LimitedHttp
 from muster.platform.pages import PACKAGE, Pages
 from muster.platform.routes import Problem, Request, Route
 from muster.platform.security_headers import SecurityHeaders
@@ -198,7 +199,10 @@ class _Router(Router):
             StarletteRoute(route.path, _Guarded(made.gate.guard(route)), methods=[route.method])
             for route in made.routes
         ]
-        super().__init__([Mount("/static", Static(directory=PACKAGE / "static")), *guarded])
+        # Redirecting by itself it would believe the Host header.
+        super().__init__(
+            [Mount("/static", Static(directory=PACKAGE / "static")), *guarded], redirect_slashes=False
+        )
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -242,7 +246,7 @@ async def serve(settings: Settings) -> None:
     async with portal(settings, application="muster-web") as made:
         config = uvicorn.Config(
             application(made),
-            http="httptools",
+            http=LimitedHttp,
             ws="none",
             lifespan="off",
             log_config=None,

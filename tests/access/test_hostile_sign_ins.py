@@ -162,11 +162,11 @@ async def test_a_planted_session_cookie_is_not_taken_over(town: Town):
 async def test_sign_in_is_closed_when_it_is_hammered(town: Town):
     async with town.visitor() as attacker:
         statuses = [
-            (await attacker.get("/sign-in/google/callback?state=a&code=b")).status_code for _ in range(31)
+            (await attacker.get("/sign-in/google/callback?state=a&code=b")).status_code for _ in range(400)
         ]
 
-        assert statuses[:30] == [403] * 30
-        assert statuses[30] == 429
+        assert statuses[:300] == [403] * 300
+        assert 429 in statuses
 
 
 async def _callback(visitor: Visitor, email: str) -> str:

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from markupsafe import Markup
 
-from muster.dashboard.charts import Bar, Month, bars, joined_and_left, sparkline
+from muster.dashboard.charts import Bar, Month, bars, joined_and_left
 
 
 def parse(svg: Markup) -> ET.Element:
@@ -140,25 +140,3 @@ def test_no_months_leave_the_scale_alone() -> None:
 
     assert not of_class(svg, "band")
     assert of_class(svg, "base")
-
-
-def test_a_sparkline_runs_from_least_to_greatest_and_ends_in_a_dot() -> None:
-    svg = parse(sparkline([1, 3, 2], title="Seconds a sync took"))
-
-    line, dot = svg.find("polyline"), svg.find("circle")
-    assert line is not None
-    assert dot is not None
-    assert line.get("points") == "2.0,18.0 48.0,2.0 94.0,10.0"
-    assert (dot.get("cx"), dot.get("cy")) == ("94.0", "10.0")
-
-
-@pytest.mark.parametrize("values", [[], [4.2]])
-def test_one_value_has_no_course(values: list[float]) -> None:
-    assert sparkline(values, title="Seconds") == ""
-
-
-def test_a_steady_number_is_a_level_line_in_the_middle() -> None:
-    line = parse(sparkline([7, 7, 7], title="Seconds")).find("polyline")
-
-    assert line is not None
-    assert {point.split(",")[1] for point in line.attrib["points"].split()} == {"10.0"}

@@ -1,14 +1,18 @@
 """Bringing the directory in step, and never losing anybody over it."""
 
 import asyncio
+import time
 from typing import Any
 
+import httpx2
 import pytest
 from tests.town import Town, eventually
 
 from muster.errors import VendorDown, VendorRefused
-from muster.people.sync import SCHEDULE, SyncRun
+from muster.people.google_directory import GoogleDirectory
+from muster.people.sync import SCHEDULE, RunLost, SyncRun
 from muster.platform.actor import System
+from muster.platform.queue import Work
 
 TESTER = System("tester")
 USERS = "/admin/directory/v1/users"
@@ -290,3 +294,63 @@ async def test_what_google_sends_is_kept_as_it_is(town: Town):
         work["title"],
         google["orgUnitPath"],
     ]
+
+
+async def test_a_run_taken_for_dead_writes_nothing_more(town: Town):
+    await _sync(town)
+    await town.sandbox.change("cy@acme.test", title="Explorer")
+    await town.sandbox.fault("slow", seconds=1)
+    slow = asyncio.create_task(town.portal.sync.run())
+    await eventually(lambda: town.value("SELECT count(*) FROM people_syncs WHERE status = 'running'"))
+    await town.execute(
+        "UPDATE people_syncs SET beat_at = now() - interval '2 minutes' WHERE status = 'running'"
+    )
+
+    other = await _sync(town)
+    with pytest.raises(RunLost):
+        await slow
+
+    assert (other.status, other.seen, other.updated) == ("finished", 500, 1)
+    assert (
+        await town.value("SELECT reason FROM people_syncs WHERE id = %s", other.id - 1)
+        == "its worker was lost"
+    )
+
+
+async def test_a_404_that_is_not_googles_says_nothing_about_a_person():
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(404, text="<html>not here</html>"))
+
+    async with httpx2.AsyncClient(transport=transport) as http:
+        directory = GoogleDirectory(
+            http,
+            base_url="http://proxy.test",
+            service_account=None,
+            admin_email="",
+            customer="my_customer",
+        )
+        directory._token = ("given", time.monotonic() + 100)
+        with pytest.raises(VendorRefused):
+            await directory.absence("1")
+
+
+async def test_somebody_with_an_odd_record_stops_nobody_elses_sync(town: Town):
+    await town.sandbox.change("cy@acme.test", name={"givenName": "C\u0000y", "familyName": "Marchetti"})
+
+    run = await _sync(town)
+
+    assert (run.status, run.seen) == ("finished", 500)
+    assert await town.value("SELECT name FROM people WHERE email = 'cy@acme.test'") == "Cy Marchetti"
+
+
+async def test_a_wish_that_comes_while_a_run_is_under_way_is_fulfilled_by_the_same_job(town: Town):
+    job = next(job for job in town.portal.jobs if job.name == "people.sync")
+    await town.sandbox.fault("slow", seconds=1)
+    doing = asyncio.ensure_future(job.run(Work(job_id="1", attempt=1, request_id="")))
+    await eventually(lambda: town.value("SELECT count(*) FROM people_syncs WHERE status = 'running'"))
+
+    wanted = await town.portal.sync.ask(by=TESTER)
+    await doing
+
+    run = await town.portal.sync.get(wanted)
+    assert run is not None
+    assert run.status == "finished"

@@ -1,12 +1,17 @@
 """The pool heals, what belongs together happens together, and what fails says whose fault it is."""
 
 import asyncio
+import tempfile
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
-from tests.town import Town
+from tests.town import Town, eventually
 
+from muster.embedded.postgres import Postgres
 from muster.errors import Unavailable
 from muster.platform.database import Database
 
@@ -85,7 +90,31 @@ async def test_rows_are_checked_as_they_are_read(town: Town):
         await town.portal.database.rows(_Number, "SELECT 'one' AS n")
 
 
-async def test_a_stream_gives_every_row(town: Town):
-    rows = town.portal.database.stream(_Number, "SELECT n FROM generate_series(1, 2345) AS n")
+@pytest.fixture
+def own_server() -> Iterator[Postgres]:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # PostgreSQL runs as another account when this one is root
+        server = Postgres(Path(folder))
+        server.start()
+        yield server
+        server.stop()
 
-    assert [row.n async for row in rows] == list(range(1, 2346))
+
+async def test_a_frozen_server_holds_nobody_beyond_the_deadline(own_server: Postgres):
+    """Frozen, not gone: connections stand, and nothing ever comes over them."""
+    database = Database(own_server.url, application="muster-test", min_size=1)
+    await database.open()
+    assert await database.value("SELECT 1") == 1
+    processes = [psutil.Process(own_server.pid), *psutil.Process(own_server.pid).children(recursive=True)]
+    try:
+        for process in processes:
+            process.suspend()
+        async with asyncio.timeout(9):
+            with pytest.raises(Unavailable):
+                await database.value("SELECT 1")
+    finally:
+        for process in processes:
+            process.resume()
+
+    assert await eventually(lambda: database.value("SELECT 1")) == 1
+    await database.close()

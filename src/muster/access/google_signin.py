@@ -27,6 +27,10 @@ ATTEMPT_LIFETIME = timedelta(minutes=10)
 METADATA_LIFETIME = timedelta(hours=1)
 CLOCK_SKEW = timedelta(seconds=10)
 
+_TOKEN_LENGTH = 43
+"""Characters of `secrets.token_urlsafe(32)`."""
+
+_PROBE_REDIRECT = "http://127.0.0.1/sign-in/google/callback"
 _GOOGLE_ISSUERS = ("https://accounts.google.com", "accounts.google.com")
 _MAX_AGE = re.compile(r"max-age=(\d+)")
 
@@ -58,6 +62,10 @@ class _Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Tokens(msgspec.Struct, frozen=True):
     id_token: str
+
+
+class _TokenError(msgspec.Struct, frozen=True):
+    error: str = ""
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,10 +101,16 @@ class GoogleSignIn:
         self._keys: tuple[float, dict[str, jwt.PyJWK]] | None = None
         self._fetching = asyncio.Lock()
 
-    async def begin(self, *, next_path: str, redirect_uri: str, login_hint: str = "") -> Begun:
-        """Start a sign-in that ends at `redirect_uri` and then goes on to `next_path`."""
+    async def begin(
+        self, *, next_path: str, redirect_uri: str, login_hint: str = "", browser: str = ""
+    ) -> Begun:
+        """Start a sign-in that ends at `redirect_uri` and then goes on to `next_path`.
+
+        `browser` is by what it is known from another sign-in under way, say in another tab.
+        """
         metadata = await self.metadata()
-        state, nonce, verifier, browser = (secrets.token_urlsafe(32) for _ in range(4))
+        state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+        browser = browser if len(browser) == _TOKEN_LENGTH else secrets.token_urlsafe(32)
         attempt = _Attempt(
             nonce=nonce,
             verifier=verifier,
@@ -168,24 +182,45 @@ class GoogleSignIn:
             self._keys = (time.monotonic() + lifetime, keys)
             return keys
 
-    async def _exchange(self, code: str, attempt: _Attempt) -> str:
-        """The ID token for `code`. Never retried: a code is good for one try."""
+    async def check_client(self) -> None:
+        """Raises VendorRefused unless Google knows our client id and secret.
+
+        A code that was never issued is offered: of a known client Google refuses the code
+        (invalid_grant), of an unknown one the client (invalid_client; RFC 6749, section 5.2).
+        """
+        response = await self._post_token(
+            code="never-issued", verifier="x" * 43, redirect_uri=_PROBE_REDIRECT
+        )
+        error = _error(response)
+        if error not in {"invalid_grant", "redirect_uri_mismatch", "invalid_request"}:
+            raise VendorRefused(
+                "Google", f"it does not know our client id and secret: {error or response.status_code}"
+            )
+
+    async def _post_token(self, *, code: str, verifier: str, redirect_uri: str) -> httpx2.Response:
         try:
             response = await self._http.post(
                 (await self.metadata()).token_endpoint,
                 data={
                     "grant_type": "authorization_code",
                     "code": code,
-                    "redirect_uri": attempt.redirect_uri,
+                    "redirect_uri": redirect_uri,
                     "client_id": self._client_id,
                     "client_secret": self._client_secret,
-                    "code_verifier": attempt.verifier,
+                    "code_verifier": verifier,
                 },
             )
         except httpx2.HTTPError as error:
             raise VendorDown("Google", "sign-in does not answer; try again in a minute") from error
         if response.status_code >= 500:
             raise VendorDown("Google", f"sign-in answered {response.status_code}; try again in a minute")
+        return response
+
+    async def _exchange(self, code: str, attempt: _Attempt) -> str:
+        """The ID token for `code`. Never retried: a code is good for one try."""
+        response = await self._post_token(
+            code=code, verifier=attempt.verifier, redirect_uri=attempt.redirect_uri
+        )
         if response.status_code != 200:
             raise SignInRefused("Google did not accept this sign-in. Please start again.")
         try:
@@ -251,6 +286,14 @@ class GoogleSignIn:
         if response.status_code != 200:
             raise VendorDown("Google", f"sign-in answered {response.status_code}; try again in a minute")
         return response
+
+
+def _error(response: httpx2.Response) -> str:
+    """OAuth's word for what is wrong, or "" for an answer without one."""
+    try:
+        return msgspec.json.decode(response.content, type=_TokenError).error
+    except msgspec.DecodeError:
+        return ""
 
 
 def _attempt_key(state: str) -> str:

@@ -19,5 +19,7 @@ class AccessProbes:
         keys = await self._google.signing_keys(fresh=True)
         if not keys:
             raise Failed(f"{metadata.jwks_uri} publishes no signing key")
+        await self._google.check_client()
         keys_published = f"{len(keys)} signing key{'' if len(keys) == 1 else 's'}"
-        return f"{metadata.issuer}, {keys_published}; only {', '.join(self._allowed_domains)} may enter"
+        domains = ", ".join(self._allowed_domains)
+        return f"{metadata.issuer}, {keys_published}, our client known; {domains} may enter"

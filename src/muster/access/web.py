@@ -99,6 +99,7 @@ class AccessPages:
             next_path=safe_path(asked.next),
             redirect_uri=f"{self._site.base_url(request)}/sign-in/google/callback",
             login_hint=asked.login_hint,
+            browser=request.cookies.get(self._site.attempt_cookie, ""),
         )
         response = RedirectResponse(begun.url, status_code=303)
         self._set_cookie(response, self._site.attempt_cookie, begun.browser, ATTEMPT_LIFETIME)
@@ -130,7 +131,6 @@ class AccessPages:
         logger.info("signed_in", account=account.id)
         response = RedirectResponse(finished.next, status_code=303)
         self._set_cookie(response, self._site.session_cookie, session_id, self._sessions.lifetime)
-        self._drop_cookie(response, self._site.attempt_cookie)
         return response
 
     async def sign_out(self, request: Request) -> Response:

@@ -15,7 +15,6 @@ _ROW_PX, _BAR_PX = 28, 24
 _TOP_PX, _PLOT_PX, _AXIS_PX = 10, 130, 36
 _MARGIN = 7.0  # per cent of the width, left of the first month, for the scale's figures
 _MONTHS_NAMED = 13  # more names than this run into each other on a phone
-_SPARK_WIDTH_PX, _SPARK_HEIGHT_PX, _SPARK_INSET_PX = 96, 20, 2
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -63,34 +62,6 @@ def joined_and_left(months: Sequence[Month], *, title: str) -> Markup:
         title=title,
         said="; ".join(_said(m) for m in months),
         parts=Markup().join(parts),
-    )
-
-
-def sparkline(values: Sequence[float], *, title: str) -> Markup:
-    """The course of a number, oldest first, between its own least and greatest; empty for fewer than two."""
-    if len(values) < 2:
-        return Markup()
-    least, greatest = min(values), max(values)
-    span = greatest - least
-    step = (_SPARK_WIDTH_PX - 2 * _SPARK_INSET_PX) / (len(values) - 1)
-    height = _SPARK_HEIGHT_PX - 2 * _SPARK_INSET_PX
-    points = [
-        (
-            round(_SPARK_INSET_PX + i * step, 1),
-            round(_SPARK_INSET_PX + height * ((greatest - value) / span if span else 0.5), 1),
-        )
-        for i, value in enumerate(values)
-    ]
-    return Markup(
-        '<svg class="spark" width="{width}" height="{height}" role="img" aria-label="{title}">'
-        '<polyline points="{points}"/><circle cx="{x}" cy="{y}" r="2"/></svg>'
-    ).format(
-        width=_SPARK_WIDTH_PX,
-        height=_SPARK_HEIGHT_PX,
-        title=title,
-        points=" ".join(f"{x},{y}" for x, y in points),
-        x=points[-1][0],
-        y=points[-1][1],
     )
 
 

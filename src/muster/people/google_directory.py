@@ -17,6 +17,7 @@ import msgspec
 
 from muster.errors import SettingsError, VendorDown, VendorRefused
 from muster.people.person import Person, Phone, Status
+from muster.platform.telemetry import logger
 
 SCOPES = ("https://www.googleapis.com/auth/admin.directory.user.readonly",)
 Shape = TypeVar("Shape")
@@ -53,7 +54,7 @@ _SET_UP = {
 _FIELDS = (
     "nextPageToken,users(id,primaryEmail,name,aliases,suspended,suspensionReason,suspensionTime,archived,"
     "isGuestUser,orgUnitPath,isAdmin,creationTime,lastLoginTime,deletionTime,organizations,relations,"
-    "externalIds,phones,locations,thumbnailPhotoUrl,isEnrolledIn2Sv)"
+    "externalIds,phones,locations,isEnrolledIn2Sv)"
 )
 _USER_FIELDS = _FIELDS.removeprefix("nextPageToken,users(").removesuffix(")")
 
@@ -120,7 +121,6 @@ class _User(msgspec.Struct, rename="camel"):
     external_ids: list[_Typed] = []
     phones: list[_Typed] = []
     locations: list[_Location] = []
-    thumbnail_photo_url: str = ""
     is_enrolled_in_2_sv: bool = msgspec.field(default=False, name="isEnrolledIn2Sv")
 
     def person(self) -> Person:
@@ -142,7 +142,6 @@ class _User(msgspec.Struct, rename="camel"):
             aliases=sorted(alias.casefold() for alias in self.aliases),
             phones=[Phone(phone.custom_type or phone.type, phone.value) for phone in self.phones],
             locations=[words for one in self.locations if (words := one.words)],
-            photo_url=self.thumbnail_photo_url,
             is_admin=self.is_admin,
             is_guest=self.is_guest_user,
             enrolled_2sv=self.is_enrolled_in_2_sv,
@@ -161,8 +160,14 @@ class _User(msgspec.Struct, rename="camel"):
 
 
 class _Listing(msgspec.Struct, rename="camel"):
-    users: list[_User] = []  # Google leaves the key out of an empty page
+    users: list[msgspec.Raw] = []  # Google leaves the key out of an empty page
     next_page_token: str = ""
+
+
+class _Known(msgspec.Struct):
+    """The least that can be read of a user."""
+
+    id: str
 
 
 class _ServiceAccount(msgspec.Struct):
@@ -192,9 +197,13 @@ class _Error(msgspec.Struct):
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """Up to 500 people, each once; `retried` calls failed in passing before it came."""
+    """Up to 500 people, each once; `retried` calls failed in passing before it came.
+
+    `unreadable` are ids of users whose record is not of a shape that can be kept: they exist.
+    """
 
     people: list[Person]
+    unreadable: list[str]
     retried: int
 
 
@@ -222,17 +231,20 @@ class GoogleDirectory:
 
         Raises VendorDown when Google keeps failing, VendorRefused when the set-up is wrong.
         """
-        token = ""
+        token, used = "", set[str]()
         while True:
             before = self._retried
             response = await self._ask(self._users, self._query(limit=PAGE_SIZE, token=token))
             _expect(response)
             listing = _decoded(response, _Listing)
+            people, unreadable = _people(listing.users)
+            yield Page(people=people, unreadable=unreadable, retried=self._retried - before)
             token = listing.next_page_token
-            people = {user.id: user.person() for user in listing.users}
-            yield Page(people=list(people.values()), retried=self._retried - before)
             if not token:
                 return
+            if token in used:
+                raise VendorDown("Google Directory", "it led back to a page that was read before")
+            used.add(token)
 
     async def first_few(self) -> list[Person]:
         """A handful of people, to see whether the directory can be read at all. Never retried.
@@ -242,16 +254,17 @@ class GoogleDirectory:
         self._token = ("", 0.0)
         response = await self._once(self._users, self._query(limit=5))
         _expect(response)
-        return [user.person() for user in _decoded(response, _Listing).users]
+        return _people(_decoded(response, _Listing).users)[0]
 
     async def absence(self, google_id: str) -> Absence:
         """Whether somebody is really gone, asked of Google by their id."""
         response = await self._ask(
             f"{self._users}/{google_id}", {"fields": _USER_FIELDS, "prettyPrint": "false"}
         )
-        if response.status_code == 404:
+        # A 404 of anybody else, a proxy's for one, says nothing about a person.
+        if response.status_code == 404 and _reason(response) == "notFound":
             return Absence.UNKNOWN
-        if response.status_code == 412:
+        if response.status_code == 412 and _reason(response) == "conditionNotMet":
             return Absence.DELETED
         _expect(response)
         return Absence.DELETED if _decoded(response, _User).deletion_time else Absence.PRESENT
@@ -286,7 +299,6 @@ class GoogleDirectory:
         query = {
             "customer": self._customer,
             "maxResults": str(limit),
-            "orderBy": "email",
             "projection": "full",
             "fields": _FIELDS,
             "prettyPrint": "false",
@@ -321,6 +333,22 @@ class GoogleDirectory:
             return msgspec.json.decode(self._service_account, type=_ServiceAccount)
         except msgspec.DecodeError as error:
             raise SettingsError(f"GOOGLE_SERVICE_ACCOUNT is not a service account's key: {error}") from error
+
+
+def _people(users: list[msgspec.Raw]) -> tuple[list[Person], list[str]]:
+    """Each person once, and the ids of those who cannot be read: one odd record must not stop a sync."""
+    people: dict[str, Person] = {}
+    unreadable: list[str] = []
+    for user in users:
+        try:
+            person = msgspec.json.decode(user, type=_User).person()
+        except msgspec.ValidationError as error:
+            known = _decoded_bytes(user, _Known)
+            logger.warning("person_unreadable", google_id=known.id, error=str(error))
+            unreadable.append(known.id)
+        else:
+            people[person.google_id] = person
+    return list(people.values()), unreadable
 
 
 def _assertion(account: _ServiceAccount, admin_email: str) -> str:
@@ -379,8 +407,12 @@ def _error_body(response: httpx2.Response) -> _Error:
 
 
 def _decoded(response: httpx2.Response, shape: type[Shape]) -> Shape:
+    return _decoded_bytes(response.content, shape)
+
+
+def _decoded_bytes(content: bytes | msgspec.Raw, shape: type[Shape]) -> Shape:
     try:
-        return msgspec.json.decode(response.content, type=shape)
+        return msgspec.json.decode(content, type=shape)
     except msgspec.DecodeError as error:
         raise VendorDown("Google Directory", f"an answer that cannot be read: {error}") from error
 

@@ -37,7 +37,6 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     aliases: list[str]
     phones: list[Phone]
     locations: list[str]
-    photo_url: str
     is_admin: bool
     is_guest: bool
     enrolled_2sv: bool

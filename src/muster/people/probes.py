@@ -29,14 +29,10 @@ class PeopleProbes:
         return f"token minted, the first {len(people)} people read"
 
     async def fresh(self) -> str:
-        synced_at, last = await self._sync.synced_at(), await self._sync.find_last()
+        whole, last = await self._sync.find_whole(), await self._sync.find_last()
         because = f"; the last run: {last.status}, {last.reason}" if last and last.reason else ""
-        if synced_at is None:
+        if whole is None or whole.finished_at is None:
             raise Failed(f"the directory has never been read to its end{because}")
-        if datetime.now(UTC) - synced_at > self._every * TURNS_MISSED:
-            raise Failed(f"last read to its end {age(synced_at)}{because}")
-        return (
-            f"last read to its end {age(synced_at)}"
-            + (f", {last.seen} people seen" if last else "")
-            + because
-        )
+        if datetime.now(UTC) - whole.finished_at > self._every * TURNS_MISSED:
+            raise Failed(f"last read to its end {age(whole.finished_at)}{because}")
+        return f"last read to its end {age(whole.finished_at)}, {whole.seen} people seen{because}"

@@ -16,6 +16,7 @@ from muster.people.person import Phone, Status, folded
 from muster.platform.database import Database
 
 PAGE = 50
+BATCH = 1000
 LONGEST_SEARCH = 100
 
 
@@ -55,7 +56,6 @@ class PersonDetail(PersonRow, frozen=True, kw_only=True):
     enrolled_2sv: bool
     suspended_reason: str
     suspended_at: datetime | None
-    changed_at: datetime
 
 
 class Colleague(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,7 +126,7 @@ _LIST_COLUMNS = sql.SQL(
 )
 _DETAIL_COLUMNS = sql.SQL(
     ", given_name, family_name, employee_id, manager_email, aliases, phones, locations, enrolled_2sv, "
-    "suspended_reason, suspended_at, changed_at"
+    "suspended_reason, suspended_at"
 )
 
 
@@ -139,27 +139,8 @@ class Roster:
 
         Raises Invalid for an unknown status or order, and for a cursor of another order.
         """
-        sort, backwards = _sort(wanted.sort)
-        if before:
-            backwards = not backwards
-        condition, values = _condition(wanted)
         edge = _Cursor.read(after or before, wanted.sort) if after or before else None
-        statement = sql.SQL(
-            "SELECT {columns}, {key}::text AS sort_key FROM people WHERE {condition} {edge} "
-            "ORDER BY {key} {direction}, google_id {direction} LIMIT %(limit)s"
-        ).format(
-            columns=_LIST_COLUMNS,
-            key=sort.key,
-            condition=condition,
-            edge=_beyond(sort, backwards=backwards) if edge else sql.SQL(""),
-            direction=sql.SQL("DESC" if backwards else "ASC"),
-        )
-        if edge:
-            values |= {"edge_key": edge.key, "edge_id": edge.google_id}
-        try:
-            rows = await self._database.rows(_Keyed, statement, {**values, "limit": limit + 1})
-        except DataError as error:  # a forged cursor's key may not be of the column's type
-            raise Invalid(_NOT_OURS) from error
+        rows = await self._beyond(edge, wanted, limit=limit + 1, towards_start=bool(before))
         more, rows = len(rows) > limit, rows[:limit]
         if before:
             rows.reverse()
@@ -167,8 +148,8 @@ class Roster:
         return Found(
             people=list(rows),
             total=await self.count(wanted),
-            after=_Cursor.of(rows[-1], wanted.sort) if has_after else None,
-            before=_Cursor.of(rows[0], wanted.sort) if has_before else None,
+            after=_Cursor.of(rows[-1], wanted.sort).written() if has_after else None,
+            before=_Cursor.of(rows[0], wanted.sort).written() if has_before else None,
         )
 
     async def count(self, wanted: Filter) -> int:
@@ -190,13 +171,47 @@ class Roster:
         return counts
 
     def stream(self, wanted: Filter) -> AsyncGenerator[PersonRow, None]:
-        """Everybody who matches, in order, however many. Raises Invalid at once, not at the first row."""
+        """Everybody who matches, in order, however many. Raises Invalid at once, not at the first row.
+
+        No connection is held between batches: whoever reads slowly keeps nobody else waiting.
+        """
+        _sort(wanted.sort)
+        _condition(wanted)
+        return self._batches(wanted)
+
+    async def _batches(self, wanted: Filter) -> AsyncGenerator[PersonRow, None]:
+        edge: _Cursor | None = None
+        while True:
+            rows = await self._beyond(edge, wanted, limit=BATCH)
+            for row in rows:
+                yield row
+            if len(rows) < BATCH:
+                return
+            edge = _Cursor.of(rows[-1], wanted.sort)
+
+    async def _beyond(
+        self, edge: "_Cursor | None", wanted: Filter, *, limit: int, towards_start: bool = False
+    ) -> list[_Keyed]:
+        """The next `limit` people of the order after `edge`, or before it, nearest first."""
         sort, backwards = _sort(wanted.sort)
+        backwards ^= towards_start
         condition, values = _condition(wanted)
-        statement = sql.SQL("SELECT {} FROM people WHERE {} ORDER BY {} {}, google_id").format(
-            _LIST_COLUMNS, condition, sort.key, sql.SQL("DESC" if backwards else "ASC")
+        statement = sql.SQL(
+            "SELECT {columns}, {key}::text AS sort_key FROM people WHERE {condition} {edge} "
+            "ORDER BY {key} {direction}, google_id {direction} LIMIT %(limit)s"
+        ).format(
+            columns=_LIST_COLUMNS,
+            key=sort.key,
+            condition=condition,
+            edge=_past_edge(sort, backwards=backwards) if edge else sql.SQL(""),
+            direction=sql.SQL("DESC" if backwards else "ASC"),
         )
-        return self._database.stream(PersonRow, statement, values)
+        if edge:
+            values |= {"edge_key": edge.key, "edge_id": edge.google_id}
+        try:
+            return await self._database.rows(_Keyed, statement, {**values, "limit": limit})
+        except DataError as error:  # a forged cursor's key may not be of the column's type
+            raise Invalid(_NOT_OURS) from error
 
     async def get(self, google_id: str) -> PersonDetail:
         """Raises NotFound."""
@@ -253,9 +268,12 @@ class _Cursor(msgspec.Struct, frozen=True, array_like=True):
     google_id: str
 
     @classmethod
-    def of(cls, row: _Keyed, sort: str) -> str:
-        raw = msgspec.json.encode(cls(sort, row.sort_key, row.google_id))
-        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    def of(cls, row: _Keyed, sort: str) -> "_Cursor":
+        return cls(sort, row.sort_key, row.google_id)
+
+    def written(self) -> str:
+        """As it stands in an address."""
+        return base64.urlsafe_b64encode(msgspec.json.encode(self)).rstrip(b"=").decode()
 
     @classmethod
     def read(cls, text: str, sort: str) -> "_Cursor":
@@ -275,7 +293,7 @@ def _sort(key: str) -> tuple[_Sort, bool]:
     return sort, key.startswith("-")
 
 
-def _beyond(sort: _Sort, *, backwards: bool) -> sql.Composed:
+def _past_edge(sort: _Sort, *, backwards: bool) -> sql.Composed:
     return sql.SQL("AND ({key}, google_id) {side} (%(edge_key)s::{type}, %(edge_id)s)").format(
         key=sort.key, side=sql.SQL("<" if backwards else ">"), type=sort.type
     )

@@ -47,7 +47,6 @@ _COLUMNS: dict[str, str] = {
     "aliases": "text[]",
     "phones": "jsonb",
     "locations": "text[]",
-    "photo_url": "text",
     "is_admin": "bool",
     "is_guest": "bool",
     "enrolled_2sv": "bool",
@@ -62,7 +61,7 @@ _COLUMNS: dict[str, str] = {
 _STAGE = """
 CREATE TEMPORARY TABLE incoming ON COMMIT DROP AS
 SELECT google_id, email, name, given_name, family_name, sort_name, search_text, status, title, department,
-       org_unit, employee_id, manager_email, aliases, phones, locations, photo_url, is_admin, is_guest,
+       org_unit, employee_id, manager_email, aliases, phones, locations, is_admin, is_guest,
        enrolled_2sv, suspended_reason, suspended_at, joined_at, last_login_at, fingerprint
 FROM people WITH NO DATA
 """
@@ -75,20 +74,20 @@ WHEN MATCHED THEN UPDATE SET
     status = incoming.status, title = incoming.title, department = incoming.department,
     org_unit = incoming.org_unit, employee_id = incoming.employee_id,
     manager_email = incoming.manager_email, aliases = incoming.aliases, phones = incoming.phones,
-    locations = incoming.locations, photo_url = incoming.photo_url, is_admin = incoming.is_admin,
+    locations = incoming.locations, is_admin = incoming.is_admin,
     is_guest = incoming.is_guest, enrolled_2sv = incoming.enrolled_2sv,
     suspended_reason = incoming.suspended_reason, suspended_at = incoming.suspended_at,
     joined_at = incoming.joined_at, last_login_at = incoming.last_login_at,
     fingerprint = incoming.fingerprint, changed_at = now(), removed_at = NULL
 WHEN NOT MATCHED THEN INSERT
     (google_id, email, name, given_name, family_name, sort_name, search_text, status, title, department,
-     org_unit, employee_id, manager_email, aliases, phones, locations, photo_url, is_admin, is_guest,
+     org_unit, employee_id, manager_email, aliases, phones, locations, is_admin, is_guest,
      enrolled_2sv, suspended_reason, suspended_at, joined_at, last_login_at, fingerprint)
 VALUES
     (incoming.google_id, incoming.email, incoming.name, incoming.given_name, incoming.family_name,
      incoming.sort_name, incoming.search_text, incoming.status, incoming.title, incoming.department,
      incoming.org_unit, incoming.employee_id, incoming.manager_email, incoming.aliases, incoming.phones,
-     incoming.locations, incoming.photo_url, incoming.is_admin, incoming.is_guest, incoming.enrolled_2sv,
+     incoming.locations, incoming.is_admin, incoming.is_guest, incoming.enrolled_2sv,
      incoming.suspended_reason, incoming.suspended_at, incoming.joined_at, incoming.last_login_at,
      incoming.fingerprint)
 """
@@ -143,6 +142,12 @@ class ListingNotBelieved(MusterError):
     """Google's listing is empty or was cut short, so absence from it means nothing."""
 
     code = "listing_not_believed"
+
+
+class RunLost(MusterError):
+    """The run was taken for dead, and another may be under way: nothing more may be written in its name."""
+
+    code = "sync_run_lost"
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,12 +236,16 @@ class PeopleSync:
             SyncRun, _RUN + " WHERE finished_at IS NOT NULL ORDER BY id DESC LIMIT 1"
         )
 
+    async def find_whole(self) -> SyncRun | None:
+        """The newest run that read the directory to its end and applied it."""
+        return await self._database.row(
+            SyncRun, _RUN + " WHERE status = 'finished' AND NOT dry_run ORDER BY finished_at DESC LIMIT 1"
+        )
+
     async def synced_at(self) -> datetime | None:
         """When the directory was last read to its end and applied."""
-        moment: datetime | None = await self._database.value(
-            "SELECT max(finished_at) FROM people_syncs WHERE status = 'finished' AND NOT dry_run"
-        )
-        return moment
+        whole = await self.find_whole()
+        return whole.finished_at if whole else None
 
     async def _claim(self) -> int | None:
         """The run to do now, marked as ours. The database lets one run at a time."""
@@ -272,12 +281,18 @@ class PeopleSync:
             return None
         return claimed
 
+    async def is_wanted(self) -> bool:
+        """Whether somebody waits for a run."""
+        return bool(
+            await self._database.value("SELECT EXISTS (SELECT FROM people_syncs WHERE status = 'waiting')")
+        )
+
     async def _list_everybody(self, sync_id: int) -> None:
-        seen = 0
+        anybody = False
         async for page in self._directory.pages():
             await self._apply(sync_id, page)
-            seen += len(page.people)
-        if not seen:
+            anybody = anybody or bool(page.people)
+        if not anybody:
             raise ListingNotBelieved("Google's listing held nobody at all; nobody was removed")
 
     async def _keep_beating(self, sync_id: int) -> None:
@@ -285,21 +300,18 @@ class PeopleSync:
             await asyncio.sleep(BEAT_EVERY.total_seconds())
             try:
                 await self._database.execute(
-                    "UPDATE people_syncs SET beat_at = now() WHERE id = %s", [sync_id]
+                    "UPDATE people_syncs SET beat_at = now() WHERE id = %s AND status = 'running'", [sync_id]
                 )
             except Unavailable as error:
                 logger.warning("sync_beat_missed", sync=sync_id, error=str(error))
 
     async def _apply(self, sync_id: int, page: Page) -> None:
         async with self._database.transaction(deadline=timedelta(seconds=60)) as tx:
-            dry_run = await tx.value("SELECT dry_run FROM people_syncs WHERE id = %s", [sync_id])
-            difference = await self._compare(tx, page.people)
+            dry_run = await self._hold(tx, sync_id)
+            people = await self._not_listed_before(tx, sync_id, page)
+            difference = await self._compare(tx, people)
             if not dry_run:
                 await self._write(tx, [*difference.created, *difference.updated])
-            await tx.execute(
-                "INSERT INTO people_listing SELECT %s, unnest(%s::text[]) ON CONFLICT DO NOTHING",
-                [sync_id, [person.google_id for person in page.people]],
-            )
             await tx.execute(
                 """
                 UPDATE people_syncs
@@ -308,7 +320,7 @@ class PeopleSync:
                 WHERE id = %s
                 """,
                 [
-                    len(page.people),
+                    len(people),
                     len(difference.created),
                     len(difference.updated),
                     difference.unchanged,
@@ -316,6 +328,27 @@ class PeopleSync:
                     sync_id,
                 ],
             )
+
+    async def _hold(self, tx: Transaction, sync_id: int) -> bool:
+        """Keep the run ours until the commit; whether it is a dry one. Raises RunLost."""
+        dry_run: bool | None = await tx.value(
+            "SELECT dry_run FROM people_syncs WHERE id = %s AND status = 'running' FOR UPDATE", [sync_id]
+        )
+        if dry_run is None:
+            raise RunLost("this run was silent for so long that it was taken for dead")
+        return dry_run
+
+    async def _not_listed_before(self, tx: Transaction, sync_id: int, page: Page) -> list[Person]:
+        """Whom no earlier page has shown: who moves while a listing is read can be on two pages of it."""
+        listed = [*(person.google_id for person in page.people), *page.unreadable]
+        new = await tx.pairs(
+            """
+            INSERT INTO people_listing SELECT %s, unnest(%s::text[]) ON CONFLICT DO NOTHING
+            RETURNING google_id, true
+            """,
+            [sync_id, listed],
+        )
+        return [person for person in page.people if person.google_id in new]
 
     async def _compare(self, tx: Transaction, people: Sequence[Person]) -> Difference:
         stored = await tx.pairs(
@@ -368,7 +401,7 @@ class PeopleSync:
 
     async def _mark_removed(self, sync_id: int, google_ids: list[str]) -> None:
         async with self._database.transaction(deadline=timedelta(seconds=60)) as tx:
-            dry_run = await tx.value("SELECT dry_run FROM people_syncs WHERE id = %s", [sync_id])
+            dry_run = await self._hold(tx, sync_id)
             if not dry_run and google_ids:
                 await tx.execute(
                     """
@@ -389,7 +422,10 @@ class PeopleSync:
     async def _close(self, sync_id: int, status: str, reason: str | None) -> None:
         async with self._database.transaction() as tx:
             await tx.execute(
-                "UPDATE people_syncs SET status = %s, reason = %s, finished_at = now() WHERE id = %s",
+                """
+                UPDATE people_syncs SET status = %s, reason = %s, finished_at = now()
+                WHERE id = %s AND status = 'running'
+                """,
                 [status, reason, sync_id],
             )
             await tx.execute("DELETE FROM people_listing WHERE sync_id = %s", [sync_id])
@@ -416,7 +452,18 @@ def _row(person: Person) -> list[Any]:
     """The values of `_COLUMNS` for one person."""
     special = {
         "status": person.status.value,
-        "phones": Jsonb([{"label": one.label, "value": one.value} for one in person.phones]),
+        "phones": Jsonb(
+            [{"label": _storable(one.label), "value": _storable(one.value)} for one in person.phones]
+        ),
         "fingerprint": person.fingerprint(),
     }
-    return [special[column] if column in special else getattr(person, column) for column in _COLUMNS]
+    return [
+        special[column] if column in special else _storable(getattr(person, column)) for column in _COLUMNS
+    ]
+
+
+def _storable(value: Any) -> Any:
+    """`value` without NUL, which JSON can hold and PostgreSQL's text cannot."""
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    return [_storable(one) for one in value] if isinstance(value, list) else value

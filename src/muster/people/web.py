@@ -105,7 +105,7 @@ class PeoplePages:
 
     async def list_people(self, request: Request, asked: ListPeople) -> Response:
         wanted = _allowed(request, asked)
-        found = await self._roster.find(wanted, after=asked.after, before=asked.before)
+        found = await self._roster.find(wanted, after=asked.after, before=asked.before, limit=asked.limit)
         counts = await self._roster.count_by_status(wanted)
         sees = request.actor.may(Permission.SEE_SIGN_INS)
         return self._pages.render(
@@ -162,7 +162,7 @@ class PeoplePages:
             "syncs.html",
             title="Directory syncs",
             runs=[run for run in runs if run.status not in _LIVE],
-            running=next((run for run in runs if run.status in _LIVE), None),
+            live=[run for run in runs if run.status in _LIVE],
             may_sync=request.actor.may(Permission.SYNC_PEOPLE),
             schedule=self._schedule,
             next_href=f"/people/syncs?before={runs[-1].id}" if len(runs) == 50 else None,

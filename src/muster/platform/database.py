@@ -1,11 +1,14 @@
 """PostgreSQL: one healing pool, reads into typed rows, and the only place that commits."""
 
 import asyncio
+import contextlib
+import os
+import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, LiteralString, TypeVar
+from typing import Any, LiteralString, Self, TypeVar
 
 import msgspec
 import psycopg
@@ -23,6 +26,8 @@ Connection = AsyncConnection[tuple[Any, ...]]
 
 STATEMENT_DEADLINE = timedelta(seconds=10)
 """A frozen server would hang its callers, so nothing waits longer unless it says so."""
+
+CHECK_DEADLINE = timedelta(seconds=1)
 
 
 class Statements:
@@ -165,43 +170,70 @@ class Database:
         async with self.reading() as statements:
             return await statements.value(statement, parameters)
 
-    async def stream(
-        self, shape: type[Row], statement: Statement, parameters: Parameters = None, *, at_a_time: int = 500
-    ) -> AsyncGenerator[Row, None]:
-        """Rows without holding them all. Close it (`aclosing`): until then it keeps its connection."""
-        async with (
-            self._connected(timedelta(minutes=10)) as connection,
-            connection.transaction(),
-            connection.cursor("stream", row_factory=shaped(shape)) as cursor,
-        ):
-            cursor.itersize = at_a_time
-            await cursor.execute(statement, parameters)
-            async for row in cursor:
-                yield row
-
     @asynccontextmanager
     async def _connected(self, deadline: timedelta) -> AsyncIterator[Connection]:
+        watch: _Deadline | None = None
         try:
-            async with asyncio.timeout(deadline.total_seconds()), self._pool.connection() as connection:
-                yield connection
+            async with self._pool.connection() as connection:
+                with _Deadline(connection, deadline) as watch:
+                    yield connection
         except (PoolTimeout, TooManyRequests) as error:
             raise Unavailable("PostgreSQL does not answer") from error
-        except TimeoutError as error:
-            raise Unavailable(f"PostgreSQL took longer than {deadline.total_seconds():.0f} s") from error
         except (psycopg.OperationalError, ReadOnlySqlTransaction) as error:
+            if watch and watch.has_passed:
+                raise Unavailable(f"PostgreSQL took longer than {deadline.total_seconds():g} s") from error
             raise Unavailable(f"PostgreSQL failed: {first_line(error)}") from error
         except UndefinedTable as error:
             raise Unavailable(f"PostgreSQL: {first_line(error)}; `muster migrate` makes it") from error
 
     async def _check(self, connection: Connection) -> None:
         try:
-            await AsyncConnectionPool.check_connection(connection)
+            with _Deadline(connection, CHECK_DEADLINE):
+                await AsyncConnectionPool.check_connection(connection)
         except Exception:
             # At most twice a second: every waiting caller finds a dead one at the same moment.
             if time.monotonic() - self._drained_at > 0.5:
                 self._drained_at = time.monotonic()
                 await self._pool.drain()
             raise
+
+
+class _Deadline:
+    """Ends what a connection does once its time is over: first the server is asked to, then the line is cut.
+
+    Cancelling our own task would not do: psycopg then waits for the server's leave, which a frozen
+    one never gives.
+    """
+
+    def __init__(self, connection: Connection, after: timedelta) -> None:
+        self._connection = connection
+        self._after = after
+        self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def has_passed(self) -> bool:
+        return self._ending is not None
+
+    def __enter__(self) -> Self:
+        self._timer = asyncio.get_running_loop().call_later(self._after.total_seconds(), self._end)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        if self._ending:
+            self._ending.cancel()
+
+    def _end(self) -> None:
+        self._ending = asyncio.create_task(self._cancel_or_cut())
+
+    async def _cancel_or_cut(self) -> None:
+        with contextlib.suppress(psycopg.Error):
+            await self._connection.cancel_safe(timeout=1)
+            await asyncio.sleep(0.5)
+        with contextlib.suppress(psycopg.Error, OSError):  # closed meanwhile
+            line = socket.socket(fileno=os.dup(self._connection.fileno()))
+            with line:
+                line.shutdown(socket.SHUT_RDWR)
 
 
 def first_line(error: BaseException) -> str:

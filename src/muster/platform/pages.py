@@ -4,7 +4,6 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +150,7 @@ def number(value: float) -> str:
 
 def initials(name: str) -> str:
     words = [word for word in name.split() if word[0].isalnum()]
-    return escape("".join(word[0] for word in (words[:1] + words[1:][-1:]))).upper()
+    return "".join(word[0] for word in (words[:1] + words[1:][-1:])).upper()
 
 
 def _person(actor: Actor) -> Person:

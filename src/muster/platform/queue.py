@@ -26,6 +26,7 @@ from muster.platform.telemetry import bind, logger, unbind_all
 PREFIX = redis.QUEUE.removesuffix(":")
 KEEP_COMPLETED = {"age": 24 * 3600, "count": 500}
 KEEP_FAILED = {"age": 7 * 24 * 3600, "count": 1000}
+COMPLAIN_EVERY = 10.0
 STATES = ("waiting", "active", "delayed", "failed", "paused", "prioritized")
 
 LOST_AFTER = timedelta(seconds=15)
@@ -278,7 +279,7 @@ class Worker:
         )
         # The form by which Node's getWorkers() and Bull Board know a worker.
         worker.clientName = f"{PREFIX}:{base64.b64encode(queue.encode()).decode()}:w:{name}"
-        worker.on("error", lambda error, *_: logger.warning("queue_error", queue=queue, error=str(error)))
+        worker.on("error", _Complaints(queue))
         worker.on("stalled", lambda job_id, *_: logger.warning("job_stalled", queue=queue, jobId=job_id))
         return worker
 
@@ -319,6 +320,21 @@ class Worker:
 async def _put_back(bull_job: Any, token: str) -> None:
     """Have another worker start the job at once; it does not count as an attempt."""
     await bull_job.moveToDelayed(int(time.time() * 1000), token)
+
+
+class _Complaints:
+    """Logs what a queue's loop complains of; while Redis refuses, it complains ten times a second."""
+
+    def __init__(self, queue: str) -> None:
+        self._queue = queue
+        self._said: dict[str, float] = {}
+
+    def __call__(self, error: object, *_: object) -> None:
+        words, now = str(error), time.monotonic()
+        if now - self._said.get(words, -COMPLAIN_EVERY) < COMPLAIN_EVERY:
+            return
+        self._said = {words: now}
+        logger.warning("queue_error", queue=self._queue, error=words)
 
 
 async def _run(job: Job, work: Work) -> None:

@@ -19,7 +19,8 @@ class Limit:
 
 READING = Limit(name="read", times=600, per=timedelta(minutes=1))
 WRITING = Limit(name="write", times=120, per=timedelta(minutes=1))
-SIGNING_IN = Limit(name="signin", times=30, per=timedelta(minutes=1))
+SIGNING_IN = Limit(name="signin", times=300, per=timedelta(minutes=1))
+"""By address, and a whole company may come from one in the morning."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

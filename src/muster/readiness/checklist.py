@@ -50,7 +50,7 @@ ROWS = (
         id="redis.persistence",
         group=REDIS,
         title="Persistence",
-        promise="Every write goes to the append-only file and is on disk within a second.",
+        promise="Every write goes to the append-only file; where the server tells, on disk within a second.",
         remedy="Set appendonly yes and appendfsync everysec (or always), in the server's configuration or the "
         "provider's console. If the last write failed, look for a full disk.",
         survives="process kill; power loss but for the last second",
@@ -59,7 +59,7 @@ ROWS = (
         id="redis.policy",
         group=REDIS,
         title="Nothing is evicted",
-        promise="The server never throws a session or a job away to make room: maxmemory-policy is noeviction.",
+        promise="No session or job is thrown away to make room: maxmemory-policy is noeviction, and there is room.",
         remedy="Set maxmemory-policy noeviction. If memory is short, give the cache a server of its own.",
     ),
     Row(
@@ -80,8 +80,8 @@ ROWS = (
         id="signin.discovery",
         group=ACCESS,
         title="Google sign-in",
-        promise="Google's sign-in can be reached, publishes its keys, and only the company's domains are let in.",
-        remedy="See that GOOGLE_ISSUER is reached from here and that ALLOWED_DOMAINS names your domains.",
+        promise="Google's sign-in can be reached, publishes its keys, and knows this portal as its client.",
+        remedy="See that GOOGLE_ISSUER is reached from here, and that GOOGLE_CLIENT_ID and GOOGLE_CLIENT_SECRET are those of the OAuth client.",
     ),
     Row(
         id="web.headers",

@@ -19,10 +19,13 @@ from muster.platform.heartbeat import Heartbeats
 from muster.platform.queue import Queues
 from muster.platform.redis import Redis, answering
 from muster.platform.routes import Anyone, Request, Route
-from muster.platform.telemetry import PEOPLE, POOL_CONNECTIONS, QUEUE_JOBS, SYNC_AGE, WORKERS
+from muster.platform.telemetry import PEOPLE, POOL_CONNECTIONS, QUEUE_JOBS, SYNC_AGE, WORKERS, logger
 
 ASKED_FOR = 3.0
 """Seconds a component has to answer before it counts as down."""
+
+COUNTED_EVERY = 5.0
+"""Seconds for which counted figures are given again: anybody may ask, and counting asks PostgreSQL."""
 
 _POOL = {"idle": "pool_available", "open": "pool_size", "callers waiting": "requests_waiting"}
 
@@ -43,12 +46,17 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     checks: dict[str, list[Component]] = {}
 
 
+class _TablesDiffer(MusterError):
+    """The tables are not of this release."""
+
+
 class HealthPages:
     def __init__(self, database: Database, redis: Redis, queues: Queues, heartbeats: Heartbeats) -> None:
         self._database = database
         self._redis = redis
         self._queues = queues
         self._heartbeats = heartbeats
+        self._counted_at = -COUNTED_EVERY
 
     def routes(self) -> list[Route]:
         return [
@@ -72,10 +80,15 @@ class HealthPages:
 
     async def metrics(self, request: Request) -> Response:
         """Prometheus text. What cannot be asked at this moment is left out or NaN, never shown as zero."""
+        if time.monotonic() - self._counted_at > COUNTED_EVERY:
+            self._counted_at = time.monotonic()
+            await self._count()
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    async def _count(self) -> None:
         for state, figure in _POOL.items():
             POOL_CONNECTIONS.labels(state).set(self._database.figures().get(figure, 0))
         await asyncio.gather(*(_attempted(refresh) for refresh in (self._count_people, self._count_jobs)))
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     async def _count_people(self) -> None:
         PEOPLE.clear()
@@ -110,7 +123,7 @@ class HealthPages:
     async def _ask_tables(self) -> None:
         version = await self._database.value("SELECT max(version_num) FROM alembic_version")
         if version != migrations.head():
-            raise MusterError(f"tables are of version {version}, this release wants {migrations.head()}")
+            raise _TablesDiffer(f"tables are of version {version}, this release wants {migrations.head()}")
 
 
 async def _measured(check: Callable[[], Awaitable[None]]) -> Component:
@@ -121,8 +134,9 @@ async def _measured(check: Callable[[], Awaitable[None]]) -> Component:
     except TimeoutError:
         problem = f"no answer within {ASKED_FOR:.0f} s"
     except Exception as error:  # noqa: BLE001  whatever is wrong with it, the component is not ready
-        # The address of a server may stand in its own words; who asks here is anybody.
-        problem = str(error) if isinstance(error, MusterError) else type(error).__name__
+        logger.warning("component_not_ready", error=str(error))
+        # Its own words may hold a server's address, and who asks here is anybody.
+        problem = str(error) if isinstance(error, _TablesDiffer) else "does not answer"
     return Component(
         status="fail" if problem else "pass",
         time=datetime.now(UTC),
