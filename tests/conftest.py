@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -29,11 +30,18 @@ class Servers:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    home = tmp_path_factory.mktemp("servers")
-    # What a test loses in a crash it makes anew; the drills have servers of their own.
-    postgres = Postgres(home, {"fsync": "on", "max_connections": "60"})
-    valkey = Valkey(home)
+def open_folder() -> Iterator[Path]:
+    """A folder that other accounts may enter, unlike pytest's own: as root, PostgreSQL runs as one."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture(scope="session")
+def servers(open_folder: Path) -> Iterator[Servers]:
+    home = open_folder
+    postgres, valkey = Postgres(home), Valkey(home)
     postgres.start()
     valkey.start()
     sandbox = subprocess.Popen(

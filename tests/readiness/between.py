@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from tests.town import serving
 
+_PASSED_ON = ("accept", "authorization", "content-type")
 _ITS_OWN = ("connection", "content-encoding", "content-length", "date", "server", "transfer-encoding")
 
 
@@ -49,6 +50,7 @@ class Between:
             f"{self._upstream}{request.url.path}",
             params=request.query_params,
             content=await request.body(),
+            headers={name: value for name, value in request.headers.items() if name in _PASSED_ON},
         )
         headers = MutableHeaders(raw=[(name.lower(), value) for name, value in answer.headers.raw])
         for name in _ITS_OWN:

@@ -28,7 +28,9 @@ async def siege(new_settings: Callable[[], Settings]) -> AsyncIterator[Siege]:
             application="muster-siege",
         ) as made,
     ):
-        siege = Siege(town=replace(town, portal=made), front=front, google=google)
+        siege = Siege(
+            town=replace(town, portal=made), front=front, google=google, archive=town.portal.database
+        )
         await made.sync.run()
         await siege.start_worker()
         yield siege

@@ -6,13 +6,14 @@ import functools
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 from tests.readiness.between import Between, Passing
 from tests.town import Town, eventually
 
+from muster.platform.database import Database
 from muster.platform.probe import Probe
 from muster.platform.probes import JobProbes, RedisProbes
 from muster.platform.queue import QUEUES, Worker
@@ -20,6 +21,8 @@ from muster.platform.sessions import Sessions
 from muster.readiness.checklist import ROWS
 from muster.readiness.jobs import CANARY
 from muster.readiness.proofs import Judged, Proofs
+from muster.settings import Secret
+from muster.wiring import portal
 
 ALL_QUEUES = [spec.name for spec in QUEUES]
 DIRECTORY = "/admin/directory/v1/users"
@@ -34,6 +37,8 @@ class Siege:
     """What stands before the portal at its PUBLIC_URL."""
     google: Between
     """What stands before Google's sign-in."""
+    archive: Database
+    """Keeps the proofs, out of the saboteurs' reach."""
     probes: dict[str, Probe] = field(default_factory=dict)
     worker: Worker | None = None
 
@@ -45,7 +50,7 @@ class Siege:
 
     async def judged(self, row_id: str) -> Judged:
         row = next(row for row in ROWS if row.id == row_id)
-        proofs = Proofs(self.town.portal.database, [self.probes[row_id]], [row])
+        proofs = Proofs(self.archive, [self.probes[row_id]], [row])
         return (await proofs.prove()).rows[0]
 
     async def start_worker(self) -> None:
@@ -231,6 +236,13 @@ async def sessions_about_to_end_make_room(siege: Siege) -> AsyncIterator[None]:
         yield
 
 
+@saboteur("redis.policy", sees="writes will be refused")
+async def memory_is_about_to_run_out(siege: Siege) -> AsyncIterator[None]:
+    used = int((await siege.town.portal.redis.info("memory"))["used_memory"])
+    async with redis_set(siege, "maxmemory", str(int(used * 1.05))):
+        yield
+
+
 @saboteur("redis.prefixes", sees="keys of no namespace: foo")
 async def a_stranger_shares_the_database(siege: Siege) -> AsyncIterator[None]:
     await siege.town.portal.redis.set("foo", "bar")
@@ -308,9 +320,29 @@ async def a_captive_portal_stands_before_google(siege: Siege) -> AsyncIterator[N
         yield
 
 
+@saboteur("signin.discovery", sees="it does not know our client id and secret: invalid_client")
+async def the_client_secret_was_changed_in_googles_console(siege: Siege) -> AsyncIterator[None]:
+    def unknown(passing: Passing) -> None:
+        if passing.body.startswith(b'{"error"'):
+            passing.status, passing.body = 401, b'{"error": "invalid_client"}'
+
+    with siege.google.spoiling(unknown):
+        yield
+
+
 def _change(passing: Passing, **fields: Any) -> None:
     found = json.loads(passing.body)
     passing.body = json.dumps({name: fields.get(name, value) for name, value in found.items()}).encode()
+
+
+@saboteur("signin.discovery", sees="it does not know our client id and secret: invalid_client")
+async def the_client_secret_was_changed_at_google(siege: Siege) -> AsyncIterator[None]:
+    before = siege.probes["signin.discovery"]
+    outdated = replace(siege.town.portal.settings, google_client_secret=Secret("of last year"))
+    async with portal(outdated, application="muster-siege") as made:
+        siege.probes["signin.discovery"] = made.proofs._probes["signin.discovery"]
+        yield
+        siege.probes["signin.discovery"] = before
 
 
 @saboteur("web.headers", sees="missing or changed: x-content-type-options")
@@ -331,7 +363,7 @@ async def a_proxy_lets_other_sites_frame_us(siege: Siege) -> AsyncIterator[None]
         yield
 
 
-@saboteur("web.headers", sees="the content security policy is weaker than ours: default-src *")
+@saboteur("web.headers", sees="the content security policy is not ours: default-src *")
 async def a_proxy_has_a_policy_of_its_own(siege: Siege) -> AsyncIterator[None]:
     def weaken(passing: Passing) -> None:
         passing.headers["content-security-policy"] = "default-src *"
