@@ -57,7 +57,7 @@ def empty_database(settings: Settings) -> Iterator[str]:
 
 
 @pytest.fixture
-def open_folder() -> Iterator[Path]:
+def own_folder() -> Iterator[Path]:
     """A folder that other accounts may enter, as embedded servers need; `tmp_path` is closed to them."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
@@ -65,9 +65,9 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def valkey(open_folder: Path) -> Iterator[Valkey]:
+def valkey(own_folder: Path) -> Iterator[Valkey]:
     """One of the test's own, running, to be stopped and killed at will."""
-    server = Valkey(open_folder)
+    server = Valkey(own_folder)
     server.start()
     yield server
     server.stop()

@@ -10,14 +10,15 @@ import pytest
 from tests.entries.command_line import CommandLine, at_once
 from tests.town import Town
 
+from muster.commands import exit_status
 from muster.readiness.checklist import ROWS
+from muster.readiness.proofs import Judged, Status
 
 COMMANDS = ("check", "config", "migrate", "sync", "up", "web", "worker")
-STATUSES = {"proved", "failed", "stale", "unproved"}
 
 SECRETS = {
     "SECRET_KEY": "planted-key-0-0123456789012345678901234567",
-    "SECRET_KEY_FALLBACKS": "planted-key-1-0123456789012345678901234567,planted://key-2",
+    "SECRET_KEY_FALLBACKS": "planted-key-1-0123456789012345678901234567,planted://key-2.0123456789012345678901234567",
     "DATABASE_URL": "postgresql://muster:planted-p@db.internal:5432/muster?password=planted-q&sslkey=planted-k",
     "REDIS_URL": "rediss://:planted-r@redis.internal:6379/0",
     "GOOGLE_CLIENT_SECRET": "planted://client.secret",
@@ -180,15 +181,18 @@ async def test_check_passes_where_everything_runs(town: Town, muster: CommandLin
     assert f"{len(ROWS)} proved" in table.stdout
 
 
-async def test_check_fails_where_something_is_missing(town: Town, muster: CommandLine) -> None:
+async def test_check_fails_where_something_is_wrong_and_says_what_to_do(
+    town: Town, muster: CommandLine
+) -> None:
     await town.portal.sync.run()
-
-    json_said, table = await at_once(muster, ("check", "--json"), ("check",))
+    await town.portal.redis.set("foo", "bar")
+    async with town.working():
+        json_said, table = await at_once(muster, ("check", "--json"), ("check",))
 
     assert json_said.returncode == table.returncode == 1
     failed = {name for name, row in checked(json_said.stdout).items() if row["status"] == "failed"}
-    assert failed == {"workers.alive", "jobs.canary"}
-    assert "What to do: Start one with `muster worker`." in " ".join(table.stdout.split())
+    assert failed == {"redis.prefixes"}
+    assert "What to do: Find who writes the named keys" in " ".join(table.stdout.split())
     assert await town.value("SELECT count(*) FROM proofs") == 2 * len(ROWS)
 
 
@@ -221,6 +225,21 @@ async def test_check_of_a_database_without_tables_says_so(
     assert said.returncode == 1
     assert json.loads(said.stdout)["kept"] is False
     assert "no tables yet" in checked(said.stdout)["postgresql.migrated"]["evidence"]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        ((Status.PROVED, Status.PROVED), 0),
+        ((Status.PROVED, Status.STALE), 3),
+        ((Status.UNPROVED,), 3),
+        ((Status.UNPROVED, Status.FAILED, Status.PROVED), 1),
+    ],
+)
+def test_the_exit_status_tells_failed_from_not_known(statuses: tuple[Status, ...], expected: int) -> None:
+    judged = [Judged(row=ROWS[0], status=status, proof=None, history=[]) for status in statuses]
+
+    assert exit_status(judged) == expected
 
 
 # Reading from Google

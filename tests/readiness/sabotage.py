@@ -320,16 +320,6 @@ async def a_captive_portal_stands_before_google(siege: Siege) -> AsyncIterator[N
         yield
 
 
-@saboteur("signin.discovery", sees="it does not know our client id and secret: invalid_client")
-async def the_client_secret_was_changed_in_googles_console(siege: Siege) -> AsyncIterator[None]:
-    def unknown(passing: Passing) -> None:
-        if passing.body.startswith(b'{"error"'):
-            passing.status, passing.body = 401, b'{"error": "invalid_client"}'
-
-    with siege.google.spoiling(unknown):
-        yield
-
-
 def _change(passing: Passing, **fields: Any) -> None:
     found = json.loads(passing.body)
     passing.body = json.dumps({name: fields.get(name, value) for name, value in found.items()}).encode()
