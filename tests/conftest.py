@@ -30,7 +30,7 @@ class Servers:
 
 
 @pytest.fixture(scope="session")
-def open_folder() -> Iterator[Path]:
+def servers_home() -> Iterator[Path]:
     """A folder that other accounts may enter, unlike pytest's own: as root, PostgreSQL runs as one."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
@@ -39,8 +39,8 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def servers(open_folder: Path) -> Iterator[Servers]:
-    home = open_folder
+def servers(servers_home: Path) -> Iterator[Servers]:
+    home = servers_home
     postgres, valkey = Postgres(home), Valkey(home)
     postgres.start()
     valkey.start()

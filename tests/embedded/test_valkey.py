@@ -62,7 +62,7 @@ def test_the_password_is_asked_for(valkey: Valkey, home: Path) -> None:
     with redis.Redis.from_url(bare) as client, pytest.raises(redis.AuthenticationError):
         client.ping()
     with (
-        redis.Redis.from_url(bare.replace(":guessed@", "")) as client,
+        redis.Redis.from_url(bare.replace("default:guessed@", "")) as client,
         pytest.raises(redis.AuthenticationError),
     ):
         client.ping()
