@@ -336,7 +336,7 @@ async def test_a_job_that_outlasts_the_drain_is_put_back_and_run_by_another(yard
 
 
 async def test_a_job_that_is_being_finished_is_not_taken_by_another(yard: Yard) -> None:
-    lost_after, job = timedelta(seconds=0.6), yard.job(lambda _: asyncio.sleep(2.5))
+    lost_after, job = timedelta(seconds=1.2), yard.job(lambda _: asyncio.sleep(3))
     stopping, other = (yard.worker(job, name=name, lost_after=lost_after) for name in ("stopping", "other"))
     await stopping.start()
     await yard.add(job, "a")
