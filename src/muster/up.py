@@ -36,6 +36,9 @@ from muster.settings import INSTANCE_FILE, Settings, child_environment
 from muster.web import listen
 from muster.wiring import portal
 
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""What asks our own processes: never through the proxy that the environment may name."""
+
 READY_WITHIN = 60.0
 STOP_WITHIN = 35.0
 RESTART_AFTER = 1.0
@@ -82,7 +85,7 @@ def up(working_folder: Path) -> int:
         migrations.upgrade(settings.database_url.reveal())
         asyncio.run(_furnish(settings))
         _start(town, "web", [sys.executable, "-m", "muster", "web"])
-        _await(town, f"http://127.0.0.1:{settings.port}/livez", "the web")
+        _await(town, f"http://{_own_host(settings)}:{settings.port}/livez", "the web")
         # After the web, whose pages the worker's first proofs ask for.
         _start(town, "worker", [sys.executable, "-m", "muster", "worker"])
         _welcome(settings)
@@ -171,8 +174,8 @@ def _people(env: FileAwareEnv) -> int:
 
 
 def _port_of_last_time(described: Path) -> int:
-    """Where the sandbox was, if that is still free: addresses of photographs hold its port, and a
-    changed address is a changed person. Otherwise 0, any free one.
+    """Where the sandbox was, if that is still free: every address it gave out holds its port. Otherwise
+    0, any free one.
     """
     try:
         port = int(json.loads(described.read_text())["issuer"].rpartition(":")[2])
@@ -227,7 +230,7 @@ def _launch(town: Town, child: Child) -> None:
 def _await(town: Town, address: str, what: str) -> None:
     def answers() -> bool:
         try:
-            with urllib.request.urlopen(address, timeout=2) as response:  # noqa: S310  our own, on loopback
+            with _DIRECTLY.open(address, timeout=2) as response:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -246,6 +249,11 @@ def _until(town: Town, is_so: Callable[[], bool], what: str) -> None:
         if time.monotonic() > deadline:
             raise MusterError(f"{what} was not ready within {READY_WITHIN:.0f} s")
         time.sleep(0.05)
+
+
+def _own_host(settings: Settings) -> str:
+    """Where the web is reached from this machine."""
+    return "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104  compared, not bound
 
 
 def _welcome(settings: Settings) -> None:
@@ -283,7 +291,8 @@ def _watch(town: Town) -> int:
 def _ended(town: Town, child: Child, status: int) -> None:
     """A crash is mended; an orderly end was somebody's wish and stays."""
     child.process = None
-    if status in {0, -signal.SIGTERM}:  # the signal itself ends one that has only just begun
+    wished = status in {0, -signal.SIGTERM}  # the signal itself ends one that has only just begun
+    if wished and child.name != "sandbox":  # which nothing else would start again
         say(f"{child.name} was stopped and stays so; `./dev {child.name}` starts it again elsewhere")
         return
     child.crashes = child.crashes + 1 if time.monotonic() - child.started_at < 60 else 1
