@@ -1,6 +1,7 @@
 """Bringing the directory in step, and never losing anybody over it."""
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ from tests.town import Town, eventually
 
 from muster.errors import VendorDown, VendorRefused
 from muster.people.google_directory import GoogleDirectory
+from muster.people.jobs import AnotherRunIsAtIt
 from muster.people.sync import SCHEDULE, RunLost, SyncRun
 from muster.platform.actor import System
 from muster.platform.queue import Work
@@ -111,13 +113,18 @@ async def test_an_empty_listing_removes_nobody(town: Town, kind: str):
     assert await _here(town) == 500
 
 
-async def test_a_listing_that_is_cut_short_removes_nobody(town: Town):
+@pytest.mark.parametrize(
+    "fault",
+    [{"kind": "truncated"}, {"kind": "missing-users-key", "page": 2}],
+    ids=["cut short", "empty page 2"],
+)
+async def test_a_listing_that_ends_too_early_removes_nobody(town: Town, fault: dict[str, Any]):
     for number in range(300):
         await town.sandbox.tell(
             "people", {"primaryEmail": f"p{number}@acme.test", "name": {"givenName": "P"}}
         )
     await _sync(town)
-    await town.sandbox.fault("truncated")
+    await town.sandbox.fault(**fault)
 
     run = await _sync(town)
 
@@ -126,18 +133,26 @@ async def test_a_listing_that_is_cut_short_removes_nobody(town: Town):
     assert await _here(town) == 800
 
 
-async def test_an_empty_page_in_mid_listing_removes_nobody(town: Town):
-    for number in range(300):
-        await town.sandbox.tell(
-            "people", {"primaryEmail": f"p{number}@acme.test", "name": {"givenName": "P"}}
-        )
-    await _sync(town)
-    await town.sandbox.fault("missing-users-key", page=2)
+@pytest.mark.parametrize(("attempt", "tries_again"), [(1, True), (3, False)])
+async def test_a_job_that_finds_another_run_under_way_comes_back_until_that_one_surely_lives(
+    town: Town, attempt: int, *, tries_again: bool
+):
+    job = next(job for job in town.portal.jobs if job.name == "people.sync")
+    await town.execute(
+        """
+        INSERT INTO people_syncs (status, asked_by, started_at, beat_at)
+        VALUES ('running', 'schedule', now(), now())
+        """
+    )
+    wanted = await town.portal.sync.ask(by=TESTER)
+    work = Work(job_id="1", attempt=attempt, request_id="")
 
-    run = await _sync(town)
+    with pytest.raises(AnotherRunIsAtIt) if tries_again else contextlib.nullcontext():
+        await job.run(work)
 
-    assert run.status == "refused"
-    assert await _here(town) == 800
+    kept = await town.portal.sync.get(wanted)
+    assert kept is not None
+    assert kept.status == "waiting"
 
 
 async def test_whoever_google_cannot_be_asked_about_stays(town: Town):

@@ -16,7 +16,6 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     google_id: str
     email: str
     name: str
-    domain: str
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):

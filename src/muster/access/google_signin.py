@@ -271,9 +271,7 @@ class GoogleSignIn:
             raise SignInRefused(
                 f"Accounts of {domain} may not sign in here. Please use your company account."
             )
-        return Identity(
-            google_id=str(claims["sub"]), email=email, name=str(claims.get("name") or email), domain=domain
-        )
+        return Identity(google_id=str(claims["sub"]), email=email, name=str(claims.get("name") or email))
 
     def _issuers(self) -> Sequence[str]:
         return _GOOGLE_ISSUERS if self._issuer in _GOOGLE_ISSUERS else (self._issuer,)

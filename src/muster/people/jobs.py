@@ -30,10 +30,9 @@ class PeopleJobs:
 
     async def _run(self, work: Work) -> None:
         """Do what is wanted, and what was asked for meanwhile."""
-        if await self._sync.run() is None:
-            # The last attempt comes later than a lost run is taken for dead: this one lives, and goes on.
-            if work.attempt < self.sync.attempts:
-                raise AnotherRunIsAtIt("another sync is under way")
-            return
-        while await self._sync.is_wanted():
-            await self._sync.run()
+        while await self._sync.run() is not None:
+            if not await self._sync.is_wanted():
+                return
+        # The last attempt comes later than a lost run is taken for dead: that one lives, and goes on.
+        if work.attempt < self.sync.attempts:
+            raise AnotherRunIsAtIt("another sync is under way")
