@@ -10,7 +10,7 @@ import click
 import pytest
 
 from muster.__main__ import main
-from muster.people.google_directory import SCOPES
+from muster.people.google_api import SCOPES
 from muster.readiness.checklist import ROWS, Row
 from muster.settings import load
 

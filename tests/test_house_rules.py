@@ -26,6 +26,7 @@ OPEN_TO_ANYONE = {
     ("GET", "/sign-in"),
     ("GET", "/sign-in/google"),
     ("GET", "/sign-in/google/callback"),
+    ("POST", "/hooks/google"),
 }
 """Whoever adds a route that needs no session adds it here, on purpose."""
 
@@ -40,7 +41,7 @@ EDGES = {
 WAYSIDES = {
     "muster/platform/queue.py _run": "the job runner writes its log line",
     "muster/platform/database.py Database._check": "dead connections are thrown out of the pool",
-    "muster/people/sync.py PeopleSync.run": "the run is kept with its reason",
+    "muster/people/runs.py Runs.run": "the run is kept with its reason",
     "muster/embedded/server.py Server.start": "nothing is left running or locked",
     "muster/embedded/postgres.py Postgres._make_cluster": "half of a cluster is removed",
 }

@@ -161,8 +161,9 @@ async def opened(settings: Settings) -> AsyncIterator[Town]:
     ):
         sandbox = Sandbox(settings.google_issuer, raw)
         await made.database.execute(
-            "TRUNCATE accounts, audit_log, people, people_syncs, people_listing, workers, proofs "
-            "RESTART IDENTITY"
+            "TRUNCATE accounts, audit_log, people, people_syncs, people_chains, people_pages, "
+            "people_changes, people_removals, people_removal_entries, people_rereads, push_channels, "
+            "org_units, groups, group_members, workers, proofs RESTART IDENTITY"
         )
         await made.redis.flushdb()
         await sandbox.tell("reset", {})

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from muster import __version__
 from muster.errors import MusterError
-from muster.people.sync import SyncRun
+from muster.people.runs import SyncRun
 from muster.platform.actor import System
 from muster.readiness.proofs import Checked, Judged, Status, tally
 from muster.readiness.web import in_words

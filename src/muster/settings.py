@@ -33,6 +33,7 @@ _NAMES = {
     "environment": "MUSTER_ENVIRONMENT",
     "home": "MUSTER_HOME",
     "people_sync_every": "PEOPLE_SYNC_MINUTES",
+    "people_removal_percent": "PEOPLE_REMOVAL_PERCENT",
 }
 """Fields whose setting is not simply called as they are."""
 
@@ -84,6 +85,7 @@ class Settings:
     google_customer: str = "my_customer"
     google_directory_url: str = GOOGLE_DIRECTORY_URL
     people_sync_every: timedelta = timedelta(minutes=15)
+    people_removal_percent: int = 5
     log_level: str = "info"
     trusted_proxies: tuple[str, ...] = ()
 
@@ -176,6 +178,7 @@ def _settings(env: FileAwareEnv) -> Settings:
             env, "GOOGLE_DIRECTORY_URL", GOOGLE_DIRECTORY_URL, {"http", "https"}
         ).rstrip("/"),
         people_sync_every=_minutes(env, "PEOPLE_SYNC_MINUTES", 15),
+        people_removal_percent=_percent(env, "PEOPLE_REMOVAL_PERCENT", 5),
         log_level=_log_level(env),
         trusted_proxies=_proxies(env),
     )
@@ -251,6 +254,14 @@ def _minutes(env: FileAwareEnv, name: str, default: int) -> timedelta:
     if not 1 <= minutes <= 1440:
         raise SettingsError(f"{name} is {minutes}; expected {expected}")
     return timedelta(minutes=minutes)
+
+
+def _percent(env: FileAwareEnv, name: str, default: int) -> int:
+    expected = "a whole number of per cent from 0 to 100"
+    percent = _checked(name, expected, lambda: int(env.str(name, str(default))))
+    if not 0 <= percent <= 100:
+        raise SettingsError(f"{name} is {percent}; expected {expected}")
+    return percent
 
 
 def _log_level(env: FileAwareEnv) -> str:

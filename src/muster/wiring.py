@@ -9,15 +9,24 @@ import httpx2
 from muster.access.account import Accounts
 from muster.access.gate import Gate, Site
 from muster.access.google_signin import GoogleSignIn
+from muster.access.jobs import AccessJobs
 from muster.access.probes import AccessProbes
 from muster.access.web import AccessPages
 from muster.dashboard.overview import Overviews
 from muster.dashboard.web import DashboardPages
+from muster.people.directory_copy import DirectoryCopy
+from muster.people.google_api import Credentials, GoogleApi
 from muster.people.google_directory import GoogleDirectory
+from muster.people.group_sync import GroupSync
+from muster.people.hook import PushHook
 from muster.people.jobs import PeopleJobs
 from muster.people.probes import PeopleProbes
+from muster.people.push import PushChannels
+from muster.people.removals import Removals
+from muster.people.rereads import Rereads
 from muster.people.roster import Roster
 from muster.people.sync import PeopleSync
+from muster.people.throttle import Throttle
 from muster.people.web import PeoplePages
 from muster.platform import outbound, redis
 from muster.platform.csrf import Csrf
@@ -49,7 +58,12 @@ class Portal:
     sessions: Sessions
     heartbeats: Heartbeats
     accounts: Accounts
+    directory: GoogleDirectory
     sync: PeopleSync
+    groups: GroupSync
+    rereads: Rereads
+    removals: Removals
+    push: PushChannels
     proofs: Proofs
     pages: Pages
     gate: Gate
@@ -81,7 +95,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     http = outbound.client(_hosts(settings))
     sessions = Sessions(client)
     heartbeats = Heartbeats(database)
-    accounts = Accounts(database, admin_emails=settings.admin_emails)
+    accounts = Accounts(database, sessions, admin_emails=settings.admin_emails)
     google = GoogleSignIn(
         http,
         client,
@@ -90,18 +104,26 @@ def make(settings: Settings, *, application: str) -> Portal:
         client_secret=settings.google_client_secret.reveal(),
         allowed_domains=settings.allowed_domains,
     )
-    directory = GoogleDirectory(
+    credentials = Credentials(
         http,
-        base_url=settings.google_directory_url,
         service_account=settings.google_service_account.reveal() if settings.google_service_account else None,
         admin_email=settings.google_admin_email,
+    )
+    directory = GoogleDirectory(
+        GoogleApi(http, credentials, Throttle()),
+        base_url=settings.google_directory_url,
         customer=settings.google_customer,
     )
     tokens = Csrf(settings.secret_key.reveal(), [key.reveal() for key in settings.secret_key_fallbacks])
     site = Site(public_url=settings.public_url, development=settings.environment == "development")
     pages = Pages(tokens, sandbox=settings.is_sandbox)
-    sync = PeopleSync(database, directory)
-    people_jobs = PeopleJobs(sync, every=settings.people_sync_every)
+    copy = DirectoryCopy(database, accounts)
+    removals = Removals(database, copy, percent=settings.people_removal_percent)
+    rereads = Rereads(database, directory, copy, removals)
+    push = PushChannels(database, directory, address=_push_address(settings))
+    sync = PeopleSync(database, directory, copy, removals, accounts, push)
+    groups = GroupSync(database, directory, copy)
+    people_jobs = PeopleJobs(sync, groups, rereads, push, queues, every=settings.people_sync_every)
     proofs = Proofs(
         database,
         [
@@ -114,7 +136,14 @@ def make(settings: Settings, *, application: str) -> Portal:
         ],
     )
     access = AccessPages(
-        database, accounts, google, sessions, pages, site, company=", ".join(settings.allowed_domains)
+        database,
+        accounts,
+        google,
+        sessions,
+        pages,
+        site,
+        company=", ".join(settings.allowed_domains),
+        look_again=people_jobs.look_again,
     )
     api = OpenApi()
     routes = unique(
@@ -123,8 +152,9 @@ def make(settings: Settings, *, application: str) -> Portal:
             *access.routes(),
             *DashboardPages(Overviews(database), pages, checklist=proofs.tally).routes(),
             *PeoplePages(
-                Roster(database), sync, people_jobs, queues, pages, sync_every=settings.people_sync_every
+                database, Roster(database), sync, people_jobs, pages, sync_every=settings.people_sync_every
             ).routes(),
+            *PushHook(push, people_jobs).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
             *api.routes(),
             access.last_route(),
@@ -141,13 +171,23 @@ def make(settings: Settings, *, application: str) -> Portal:
         sessions=sessions,
         heartbeats=heartbeats,
         accounts=accounts,
+        directory=directory,
         sync=sync,
+        groups=groups,
+        rereads=rereads,
+        removals=removals,
+        push=push,
         proofs=proofs,
         pages=pages,
         gate=Gate(sessions, tokens, site),
         routes=routes,
-        jobs=(*people_jobs.jobs(), *ReadinessJobs(proofs).jobs()),
+        jobs=(*people_jobs.jobs(), *AccessJobs(accounts).jobs(), *ReadinessJobs(proofs).jobs()),
     )
+
+
+def _push_address(settings: Settings) -> str | None:
+    """Where Google's push reaches the portal: over HTTPS alone, but for the sandbox on this machine."""
+    return f"{settings.public_url}/hooks/google" if settings.is_https or settings.is_sandbox else None
 
 
 def _hosts(settings: Settings) -> Sequence[str]:

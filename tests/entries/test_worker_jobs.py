@@ -13,7 +13,7 @@ from tests.town import Town, eventually
 from muster.embedded.valkey import Valkey
 from muster.errors import NotFound, Unavailable, VendorDown, VendorRefused
 from muster.people.jobs import AnotherRunIsAtIt
-from muster.people.sync import LOST_AFTER
+from muster.people.runs import LOST_AFTER
 from muster.platform.queue import Job, Queues, Work, Worker
 from muster.platform.redis import Redis, connect
 from muster.settings import Settings
@@ -360,7 +360,7 @@ DOOMED = """
 import asyncio, sys
 from datetime import timedelta
 from muster.people.jobs import AnotherRunIsAtIt
-from muster.people.sync import LOST_AFTER
+from muster.people.runs import LOST_AFTER
 from muster.platform.queue import Job, Worker
 
 async def run(work):
@@ -466,4 +466,4 @@ async def test_a_sync_whose_worker_was_just_killed_is_tried_again_later(town: To
     assert sync.backoff * 3 > LOST_AFTER, "the last try comes before the run counts as lost"
     await town.execute("UPDATE people_syncs SET beat_at = now() - %s", LOST_AFTER)
     await sync.run(work)
-    assert await town.value("SELECT count(*) FROM people") == 500
+    assert await town.value("SELECT count(*) FROM people WHERE removed_at IS NULL") == 500

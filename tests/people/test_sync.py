@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from typing import Any
 
 import httpx2
@@ -10,9 +9,11 @@ import pytest
 from tests.town import Town, eventually
 
 from muster.errors import VendorDown, VendorRefused
+from muster.people.google_api import Credentials, GoogleApi
 from muster.people.google_directory import GoogleDirectory
 from muster.people.jobs import AnotherRunIsAtIt
-from muster.people.sync import SCHEDULE, RunLost, SyncRun
+from muster.people.runs import SCHEDULE, RunLost, SyncRun
+from muster.people.throttle import Throttle
 from muster.platform.actor import System
 from muster.platform.queue import Work
 
@@ -34,6 +35,13 @@ async def _here(town: Town) -> int:
     return int(await town.value("SELECT count(*) FROM people WHERE removed_at IS NULL"))
 
 
+async def _hire(town: Town, count: int) -> None:
+    for number in range(count):
+        await town.sandbox.tell(
+            "people", {"primaryEmail": f"p{number}@acme.test", "name": {"givenName": "P"}}
+        )
+
+
 async def test_the_first_sync_brings_everybody(town: Town):
     run = await _sync(town)
 
@@ -41,7 +49,8 @@ async def test_the_first_sync_brings_everybody(town: Town):
     assert _counts(run) == (500, 0, 0, 0)
     assert (run.seen, run.pages) == (500, 1)
     statuses = await town.value("SELECT array_agg(DISTINCT status ORDER BY status) FROM people")
-    assert statuses == ["active", "archived", "suspended"]
+    assert statuses == ["active", "archived", "deleted", "guest", "suspended"]
+    assert await _here(town) == 500
 
 
 async def test_a_sync_with_nothing_new_writes_nobody(town: Town):
@@ -119,10 +128,7 @@ async def test_an_empty_listing_removes_nobody(town: Town, kind: str):
     ids=["cut short", "empty page 2"],
 )
 async def test_a_listing_that_ends_too_early_removes_nobody(town: Town, fault: dict[str, Any]):
-    for number in range(300):
-        await town.sandbox.tell(
-            "people", {"primaryEmail": f"p{number}@acme.test", "name": {"givenName": "P"}}
-        )
+    await _hire(town, 300)
     await _sync(town)
     await town.sandbox.fault(**fault)
 
@@ -159,6 +165,7 @@ async def test_whoever_google_cannot_be_asked_about_stays(town: Town):
     await _sync(town)
     gone = await town.value("SELECT google_id FROM people WHERE email = 'cy@acme.test'")
     await town.sandbox.change("cy@acme.test", deleted=True)
+    await town.sandbox.fault("missing-users-key", query={"showDeleted": "true"})
     await town.sandbox.tell("faults", {"path": f"{USERS}/{gone}", "kind": "forbidden", "times": 20})
 
     with pytest.raises(VendorRefused):
@@ -223,18 +230,26 @@ async def test_a_missing_delegation_is_said_in_plain_words(town: Town):
         await town.portal.sync.run()
 
 
-async def test_an_unusable_page_token_fails_the_run_and_removes_nobody(town: Town):
-    for number in range(10):
-        await town.sandbox.tell(
-            "people", {"primaryEmail": f"p{number}@acme.test", "name": {"givenName": "P"}}
-        )
+async def test_an_unusable_page_token_restarts_the_listing(town: Town):
+    await _hire(town, 300)
     await _sync(town)
     await town.sandbox.fault("bad-token")
 
-    with pytest.raises((VendorRefused, VendorDown)):
+    run = await _sync(town)
+
+    assert (run.status, run.seen, run.pages) == ("finished", 800, 3)
+    assert _counts(run) == (0, 0, 800, 0)
+
+
+async def test_page_tokens_that_stay_unusable_fail_the_run_and_remove_nobody(town: Town):
+    await _hire(town, 300)
+    await _sync(town)
+    await town.sandbox.fault("bad-token", times=20)
+
+    with pytest.raises(VendorDown, match="cannot be read to its end"):
         await town.portal.sync.run()
 
-    assert await _here(town) == 510
+    assert await _here(town) == 800
 
 
 async def test_a_dry_run_counts_and_changes_nothing(town: Town):
@@ -290,7 +305,7 @@ async def test_a_run_that_is_stopped_says_so_and_leaves_no_trace_of_its_listing(
 
     last = await eventually(town.portal.sync.find_last)
     assert (last.status, last.reason) == ("failed", "its worker was stopped")
-    assert await town.value("SELECT count(*) FROM people_listing") == 0
+    assert await town.value("SELECT count(*) FROM people_pages") == 0
 
 
 async def test_what_google_sends_is_kept_as_it_is(town: Town):
@@ -332,20 +347,22 @@ async def test_a_run_taken_for_dead_writes_nothing_more(town: Town):
     )
 
 
-async def test_a_404_that_is_not_googles_says_nothing_about_a_person():
-    transport = httpx2.MockTransport(lambda _: httpx2.Response(404, text="<html>not here</html>"))
+async def test_a_404_that_is_not_googles_says_nothing_about_a_person(town: Town):
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "POST":
+            return httpx2.Response(200, json={"access_token": "given", "expires_in": 3600})
+        return httpx2.Response(404, text="<html>not here</html>")
 
-    async with httpx2.AsyncClient(transport=transport) as http:
-        directory = GoogleDirectory(
-            http,
-            base_url="http://proxy.test",
-            service_account=None,
-            admin_email="",
-            customer="my_customer",
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as http:
+        key = town.portal.settings.google_service_account
+        credentials = Credentials(
+            http, service_account=key.reveal() if key else None, admin_email="ada@acme.test"
         )
-        directory._token = ("given", time.monotonic() + 100)
+        api = GoogleApi(http, credentials, Throttle())
+        directory = GoogleDirectory(api, base_url="http://proxy.test", customer="my_customer")
+
         with pytest.raises(VendorRefused):
-            await directory.absence("1")
+            await directory.user("1")
 
 
 async def test_somebody_with_an_odd_record_stops_nobody_elses_sync(town: Town):

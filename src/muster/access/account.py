@@ -1,13 +1,27 @@
 """The account one signs in with: known by Google's `sub`, since addresses are renamed and reissued."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import msgspec
 
 from muster.access.roles import Role
+from muster.errors import NotAllowed, Unavailable
 from muster.platform import audit
-from muster.platform.actor import Origin, Who
+from muster.platform.actor import Origin, System, Who
 from muster.platform.database import Database, Transaction
+from muster.platform.sessions import LIFETIME, Sessions
+from muster.platform.telemetry import logger
+
+DIRECTORY = System("directory")
+
+_LONGER_THAN_ANY_SESSION = LIFETIME + timedelta(hours=1)
+
+
+class AccountSuspended(NotAllowed):
+    """The directory does not let its owner in."""
+
+    code = "sign_in_refused"
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,13 +44,33 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         return self.id
 
 
+class _Voided(msgspec.Struct, frozen=True):
+    id: int
+    role: str
+
+
+class _Suspended(msgspec.Struct, frozen=True):
+    id: int
+    email: str
+    suspended_because: str
+
+    @property
+    def account_id(self) -> int:
+        return self.id
+
+
 class Accounts:
-    def __init__(self, database: Database, *, admin_emails: Sequence[str]) -> None:
+    def __init__(self, database: Database, sessions: Sessions, *, admin_emails: Sequence[str]) -> None:
         self._database = database
+        self._sessions = sessions
         self._admin_emails = frozenset(admin_emails)
 
     async def sign_in(self, identity: Identity, origin: Origin) -> Account:
-        """The account of `identity`, made or brought up to date, with its audit row."""
+        """The account of `identity`, made or brought up to date, with its audit row.
+
+        Raises AccountSuspended.
+        """
+        await self._refuse_suspended(identity, origin)
         async with self._database.transaction() as tx:
             account = await self._known(tx, identity) or await self._invited(tx, identity)
             if account is None:
@@ -68,6 +102,77 @@ class Accounts:
                 await audit.record(
                     tx, "accounts.invited", by=by, subject=_subject(invited), after={"role": role.value}
                 )
+
+    async def suspend(self, tx: Transaction, google_ids: Sequence[str], *, because: str) -> None:
+        """Void the accounts of these people, if they have any: no role, and within seconds no session."""
+        voided = await tx.rows(
+            _Voided,
+            """
+            UPDATE accounts SET suspended_at = now(), suspended_because = %(because)s, role = 'member'
+            FROM (SELECT id, role FROM accounts WHERE google_id = ANY(%(ids)s) FOR UPDATE) AS before
+            WHERE accounts.id = before.id AND accounts.suspended_at IS NULL
+            RETURNING accounts.id, before.role
+            """,
+            {"because": because, "ids": list(google_ids)},
+        )
+        for account in voided:
+            await audit.record(
+                tx,
+                "accounts.suspended",
+                by=DIRECTORY,
+                subject=f"account:{account.id}",
+                before={"role": account.role},
+                after={"role": None, "because": because},
+            )
+        if voided:
+            tx.after_commit(self._end_sessions_soon)
+
+    async def restore(self, tx: Transaction, google_ids: Sequence[str]) -> None:
+        """Let these people sign in again; what they might do before is granted anew, or not."""
+        restored = await tx.column(
+            """
+            UPDATE accounts SET suspended_at = NULL, suspended_because = ''
+            WHERE google_id = ANY(%s) AND suspended_at IS NOT NULL RETURNING id
+            """,
+            [list(google_ids)],
+        )
+        for account_id in restored:
+            await audit.record(tx, "accounts.restored", by=DIRECTORY, subject=f"account:{account_id}")
+
+    async def end_sessions_of_suspended(self) -> int:
+        """How many sessions were ended. Asked again and again: one may begin while its account is voided."""
+        async with self._database.reading() as statements:
+            suspended = await statements.column(
+                "SELECT id FROM accounts WHERE suspended_at > now() - %s", [_LONGER_THAN_ANY_SESSION]
+            )
+        return sum([await self._sessions.end_all(account_id) for account_id in suspended])
+
+    async def _end_sessions_soon(self) -> None:
+        try:
+            await self.end_sessions_of_suspended()
+        except Unavailable as error:
+            # The worker's clock does it as soon as Redis is back; until then no session opens anything.
+            logger.warning("sessions_not_ended", error=str(error))
+
+    async def _refuse_suspended(self, identity: Identity, origin: Origin) -> None:
+        async with self._database.transaction() as tx:
+            suspended = await tx.row(
+                _Suspended,
+                """
+                SELECT id, email, suspended_because FROM accounts
+                WHERE google_id = %s AND suspended_at IS NOT NULL
+                """,
+                [identity.google_id],
+            )
+            if suspended is None:
+                return
+            await audit.record(
+                tx, "accounts.refused", by=suspended, subject=f"account:{suspended.id}", origin=origin
+            )
+        raise AccountSuspended(
+            f"Your account {suspended.suspended_because}. If that has just been changed, "
+            "try again in a minute: Google is being asked."
+        )
 
     async def _known(self, tx: Transaction, identity: Identity) -> Account | None:
         return await tx.row(

@@ -7,7 +7,9 @@ class Permission(StrEnum):
     USE_PORTAL = "use the portal"
     SEE_PEOPLE = "see people"
     SEE_SIGN_INS = "see how and when people sign in"
+    SEE_PRIVATE = "see what people keep private"
     SYNC_PEOPLE = "sync people"
+    DECIDE_REMOVALS = "decide who is removed"
     SEE_CHECKLIST = "see the checklist"
     PROVE_CHECKLIST = "prove the checklist"
 

@@ -1,12 +1,13 @@
 """Signing in and out."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import msgspec
 from starlette.responses import RedirectResponse, Response
 
-from muster.access.account import Accounts
+from muster.access.account import Accounts, AccountSuspended
 from muster.access.gate import Site
 from muster.access.google_signin import ATTEMPT_LIFETIME, GoogleSignIn, SignInRefused
 from muster.access.roles import Permission
@@ -46,7 +47,9 @@ class AccessPages:
         site: Site,
         *,
         company: str,
+        look_again: Callable[[str], Awaitable[None]],
     ) -> None:
+        """`look_again` has Google asked, soon, how somebody (by id) stands whom the directory keeps out."""
         self._database = database
         self._accounts = accounts
         self._google = google
@@ -54,6 +57,7 @@ class AccessPages:
         self._pages = pages
         self._site = site
         self._company = company
+        self._look_again = look_again
 
     def routes(self) -> list[Route]:
         return [
@@ -113,7 +117,11 @@ class AccessPages:
             code=asked.code,
             browser=request.cookies.get(self._site.attempt_cookie, ""),
         )
-        account = await self._accounts.sign_in(finished.identity, request.origin)
+        try:
+            account = await self._accounts.sign_in(finished.identity, request.origin)
+        except AccountSuspended:
+            await self._look_again(finished.identity.google_id)
+            raise
         # A session id from before is never kept: whoever planted it would be signed in too.
         if earlier := request.cookies.get(self._site.session_cookie):
             await self._sessions.end(earlier)

@@ -13,7 +13,7 @@ JOINERS = 8
 
 
 class Headcount(msgspec.Struct, frozen=True, kw_only=True):
-    """People by status; `total` leaves out those who are gone, `guests` are among the others."""
+    """People by status; `total` leaves out those who are gone."""
 
     total: int
     active: int
@@ -77,7 +77,7 @@ SELECT count(*) AS total,
        count(*) FILTER (WHERE status = 'active') AS active,
        count(*) FILTER (WHERE status = 'suspended') AS suspended,
        count(*) FILTER (WHERE status = 'archived') AS archived,
-       count(*) FILTER (WHERE is_guest) AS guests
+       count(*) FILTER (WHERE status = 'guest') AS guests
 FROM people WHERE removed_at IS NULL
 """
 
@@ -110,7 +110,9 @@ FROM months LEFT JOIN joined USING (month) LEFT JOIN left_ USING (month) ORDER B
 
 _LAST_SYNC = """
 SELECT id, status, started_at FROM people_syncs
-WHERE started_at IS NOT NULL ORDER BY id DESC LIMIT 1
+WHERE kind = 'people' AND started_at IS NOT NULL ORDER BY id DESC LIMIT 1
 """
 
-_SYNCED_AT = "SELECT max(finished_at) FROM people_syncs WHERE status = 'finished' AND NOT dry_run"
+_SYNCED_AT = (
+    "SELECT max(finished_at) FROM people_syncs WHERE kind = 'people' AND status = 'finished' AND NOT dry_run"
+)

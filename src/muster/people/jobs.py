@@ -2,9 +2,16 @@
 
 from datetime import timedelta
 
-from muster.errors import MusterError
+from muster.errors import MusterError, Unavailable
+from muster.people.group_sync import GroupSync
+from muster.people.push import PushChannels
+from muster.people.rereads import Rereads
+from muster.people.runs import Runs
 from muster.people.sync import PeopleSync
-from muster.platform.queue import Job, Work
+from muster.platform.queue import Job, Queues, Work
+from muster.platform.telemetry import logger
+
+LOOK_EVERY = timedelta(seconds=30)
 
 
 class AnotherRunIsAtIt(MusterError):
@@ -14,25 +21,77 @@ class AnotherRunIsAtIt(MusterError):
 
 
 class PeopleJobs:
-    def __init__(self, sync: PeopleSync, *, every: timedelta) -> None:
-        self._sync = sync
-        self.sync = Job(
-            name="people.sync",
+    def __init__(
+        self,
+        sync: PeopleSync,
+        groups: GroupSync,
+        rereads: Rereads,
+        push: PushChannels,
+        queues: Queues,
+        *,
+        every: timedelta,
+    ) -> None:
+        self._rereads = rereads
+        self._push = push
+        self._queues = queues
+        self.sync = _run_job("people.sync", sync, every)
+        self.groups = _run_job("people.groups", groups, every)
+        self.reread = Job(
+            name="people.reread",
             queue="people",
-            run=self._run,
-            every=every,
-            deadline=timedelta(hours=2),
-            backoff=timedelta(seconds=30),
+            run=self._reread,
+            every=LOOK_EVERY,
+            deadline=timedelta(minutes=30),
+            attempts=1,  # the clock comes round again
+        )
+        self.watch = Job(
+            name="people.watch",
+            queue="people",
+            run=self._watch,
+            every=LOOK_EVERY,
+            deadline=timedelta(minutes=5),
+            attempts=1,
         )
 
     def jobs(self) -> list[Job]:
-        return [self.sync]
+        return [self.sync, self.groups, self.reread, self.watch]
 
-    async def _run(self, work: Work) -> None:
-        """Do what is wanted, and what was asked for meanwhile."""
-        while await self._sync.run() is not None:
-            if not await self._sync.is_wanted():
+    async def nudge(self, job: Job, *, request_id: str = "") -> None:
+        """Have a job of these run soon. Without Redis it does so late: its clock takes it up as well."""
+        try:
+            await self._queues.nudge(job, request_id=request_id)
+        except Unavailable as error:
+            logger.warning("nudge_lost", job=job.name, error=str(error))
+
+    async def look_again(self, google_id: str) -> None:
+        """Have Google asked soon about somebody whom the directory keeps out, and who may be back."""
+        await self._rereads.want([google_id], because="signed in though kept out")
+        await self.nudge(self.reread)
+
+    async def _reread(self, work: Work) -> None:
+        await self._rereads.work_off()
+
+    async def _watch(self, work: Work) -> None:
+        await self._push.keep_open()
+
+
+def _run_job(name: str, runs: Runs, every: timedelta) -> Job:
+    """A job that does the run that is wanted, and whatever was asked for meanwhile."""
+
+    async def run(work: Work) -> None:
+        while await runs.run() is not None:
+            if not await runs.is_wanted():
                 return
         # The last attempt comes later than a lost run is taken for dead: that one lives, and goes on.
-        if work.attempt < self.sync.attempts:
+        if work.attempt < job.attempts:
             raise AnotherRunIsAtIt("another sync is under way")
+
+    job = Job(
+        name=name,
+        queue="people",
+        run=run,
+        every=every,
+        deadline=timedelta(hours=2),
+        backoff=timedelta(seconds=30),
+    )
+    return job

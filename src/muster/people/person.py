@@ -2,20 +2,47 @@
 
 import hashlib
 import unicodedata
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import msgspec
 
+UNDELETE_WINDOW = timedelta(days=20)
+"""https://support.google.com/a/answer/1397578: how long a deleted user can be brought back."""
+
 
 class Status(StrEnum):
+    """Where somebody stands; each is in exactly one."""
+
     ACTIVE = "active"
+    GUEST = "guest"  # active, and of another company
     SUSPENDED = "suspended"
     ARCHIVED = "archived"
-    DELETED = "deleted"
+    DELETED = "deleted"  # Google would still restore them
+    PURGED = "purged"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether they may use what the company offers."""
+        return self in HERE
+
+    @property
+    def is_gone(self) -> bool:
+        return self in GONE
+
+
+HERE = (Status.ACTIVE, Status.GUEST)
+GONE = (Status.DELETED, Status.PURGED)
 
 
 class Phone(msgspec.Struct, frozen=True):
+    label: str
+    value: str
+
+
+class Email(msgspec.Struct, frozen=True):
+    """Another address of theirs, a private one for instance."""
+
     label: str
     value: str
 
@@ -31,17 +58,26 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     title: str
     department: str
+    cost_center: str
     org_unit: str
     employee_id: str
     manager_email: str
     aliases: list[str]
+    fixed_aliases: list[str]
+    emails: list[Email]
     phones: list[Phone]
     locations: list[str]
+    custom_schemas: msgspec.Raw
     is_admin: bool
+    is_delegated_admin: bool
     is_guest: bool
     enrolled_2sv: bool
+    enforced_2sv: bool
+    photo_etag: str
     suspended_reason: str
     suspended_at: datetime | None
+    archived_at: datetime | None
+    deleted_at: datetime | None
     joined_at: datetime | None
     last_login_at: datetime | None
 
@@ -50,7 +86,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
 
         Google's etag will not do: it also moves with fields that are not kept.
         """
-        return hashlib.blake2b(msgspec.msgpack.encode(self), digest_size=16).digest()
+        return hashlib.blake2b(_ENCODER.encode(self), digest_size=16).digest()
 
     @property
     def sort_name(self) -> str:
@@ -61,8 +97,13 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
         return folded(" ".join([self.name, self.email, *self.aliases, self.department, self.title]))
 
 
+_ENCODER = msgspec.json.Encoder()
+
+
 def folded(text: str) -> str:
     """Without case and accents, so that "Zoë" is found by "zoe" and sorted beside it."""
+    if text.isascii():
+        return text.lower().strip()
     parts = unicodedata.normalize("NFKD", text.translate(_UNFOLDABLE))
     return "".join(char for char in parts if not unicodedata.combining(char)).casefold().strip()
 

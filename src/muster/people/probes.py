@@ -26,7 +26,7 @@ class PeopleProbes:
         people = await self._directory.first_few()
         if not people:
             raise Failed("Google answers, but lists nobody")
-        return f"token minted, the first {len(people)} people read"
+        return f"token minted, the first {people} people read"
 
     async def fresh(self) -> str:
         whole, last = await self._sync.find_whole(), await self._sync.find_last()

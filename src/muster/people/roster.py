@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.errors import DataError
 
 from muster.errors import Invalid, NotFound
-from muster.people.person import Phone, Status, folded
+from muster.people.person import GONE, Phone, Status, folded
 from muster.platform.database import Database
 
 PAGE = 50
@@ -167,7 +167,7 @@ class Roster:
                 sql.SQL("SELECT status, count(*) FROM people WHERE {} GROUP BY status").format(condition),
                 values,
             )
-        counts[""] = sum(n for status, n in counts.items() if status != Status.DELETED)
+        counts[""] = sum(n for status, n in counts.items() if status not in GONE)
         return counts
 
     def stream(self, wanted: Filter) -> AsyncGenerator[PersonRow, None]:

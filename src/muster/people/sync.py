@@ -1,463 +1,279 @@
-"""Bringing our copy of the directory in step with Google's, without ever losing somebody.
+"""Bringing our copy of the directory's people in step with Google's, without ever losing somebody.
 
-A run lists everybody page by page. Each page is compared with what is stored by fingerprint, and
-only people who differ are written. Who was not in a complete listing is asked for by id before
+A run lists everybody; what differs is written as it comes. Who was in no page is asked for by id before
 they count as gone: listings that were empty or cut short have emptied other companies' directories.
 """
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Protocol
 
-import msgspec
-from psycopg.errors import UniqueViolation
-from psycopg.types.json import Jsonb
+from typing_extensions import override
 
-from muster.errors import Conflict, MusterError, Unavailable
-from muster.people.google_directory import Absence, GoogleDirectory, Page
-from muster.people.person import Person
-from muster.platform import audit
-from muster.platform.actor import Origin, System, Who
+from muster.access.account import Accounts
+from muster.errors import VendorRefused
+from muster.people.directory_copy import Absent, DirectoryCopy, Occasion, Reading
+from muster.people.google_api import Tally
+from muster.people.google_directory import Gone, GoogleDirectory, GoogleOrgUnit
+from muster.people.listing import Listed, Listing
+from muster.people.removals import Removals
+from muster.people.rereads import Answers, ask_about
+from muster.people.runs import SCHEDULE, Claim, ListingNotBelieved, Runs, note_costs
 from muster.platform.database import Database, Transaction
-from muster.platform.telemetry import logger
 
-SCHEDULE = System("schedule")
-BEAT_EVERY = timedelta(seconds=10)
-LOST_AFTER = timedelta(seconds=45)
-"""A run whose worker has said nothing for so long has lost its worker."""
-
-ASKED_AT_ONCE = 8
-
-_COLUMNS: dict[str, str] = {
-    "google_id": "text",
-    "email": "text",
-    "name": "text",
-    "given_name": "text",
-    "family_name": "text",
-    "sort_name": "text",
-    "search_text": "text",
-    "status": "text",
-    "title": "text",
-    "department": "text",
-    "org_unit": "text",
-    "employee_id": "text",
-    "manager_email": "text",
-    "aliases": "text[]",
-    "phones": "jsonb",
-    "locations": "text[]",
-    "is_admin": "bool",
-    "is_guest": "bool",
-    "enrolled_2sv": "bool",
-    "suspended_reason": "text",
-    "suspended_at": "timestamptz",
-    "joined_at": "timestamptz",
-    "last_login_at": "timestamptz",
-    "fingerprint": "bytea",
-}
-"""What COPY carries, in order, with the type names psycopg needs to write them in binary."""
-
-_STAGE = """
-CREATE TEMPORARY TABLE incoming ON COMMIT DROP AS
-SELECT google_id, email, name, given_name, family_name, sort_name, search_text, status, title, department,
-       org_unit, employee_id, manager_email, aliases, phones, locations, is_admin, is_guest,
-       enrolled_2sv, suspended_reason, suspended_at, joined_at, last_login_at, fingerprint
-FROM people WITH NO DATA
-"""
-
-_MERGE = """
-MERGE INTO people USING incoming ON people.google_id = incoming.google_id
-WHEN MATCHED THEN UPDATE SET
-    email = incoming.email, name = incoming.name, given_name = incoming.given_name,
-    family_name = incoming.family_name, sort_name = incoming.sort_name, search_text = incoming.search_text,
-    status = incoming.status, title = incoming.title, department = incoming.department,
-    org_unit = incoming.org_unit, employee_id = incoming.employee_id,
-    manager_email = incoming.manager_email, aliases = incoming.aliases, phones = incoming.phones,
-    locations = incoming.locations, is_admin = incoming.is_admin,
-    is_guest = incoming.is_guest, enrolled_2sv = incoming.enrolled_2sv,
-    suspended_reason = incoming.suspended_reason, suspended_at = incoming.suspended_at,
-    joined_at = incoming.joined_at, last_login_at = incoming.last_login_at,
-    fingerprint = incoming.fingerprint, changed_at = now(), removed_at = NULL
-WHEN NOT MATCHED THEN INSERT
-    (google_id, email, name, given_name, family_name, sort_name, search_text, status, title, department,
-     org_unit, employee_id, manager_email, aliases, phones, locations, is_admin, is_guest,
-     enrolled_2sv, suspended_reason, suspended_at, joined_at, last_login_at, fingerprint)
-VALUES
-    (incoming.google_id, incoming.email, incoming.name, incoming.given_name, incoming.family_name,
-     incoming.sort_name, incoming.search_text, incoming.status, incoming.title, incoming.department,
-     incoming.org_unit, incoming.employee_id, incoming.manager_email, incoming.aliases, incoming.phones,
-     incoming.locations, incoming.is_admin, incoming.is_guest, incoming.enrolled_2sv,
-     incoming.suspended_reason, incoming.suspended_at, incoming.joined_at, incoming.last_login_at,
-     incoming.fingerprint)
-"""
-
-_UNSEEN = """
-SELECT google_id FROM people
-WHERE removed_at IS NULL
-  AND NOT EXISTS (
-      SELECT FROM people_listing WHERE sync_id = %s AND people_listing.google_id = people.google_id
-  )
-ORDER BY google_id
-"""
-
-_RUN = """
-SELECT id, status, reason, asked_by, dry_run, asked_at, started_at, finished_at, expected, pages, seen,
-       created, updated, unchanged, removed, retried
-FROM people_syncs
-"""
+DEADLINE = timedelta(seconds=60)
+ASKED_AT_A_TIME = 200
+TOLERATED_SHARE = 1000
+"""One in so many may be there though no page showed them: somebody is renamed while pages are read."""
 
 
-class SyncRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One run with its counts; `status` is waiting, running, finished, failed or refused.
+class Push(Protocol):
+    """What the sync needs to know of Google's push."""
 
-    Refused means that Google's listing could not be believed: nobody was removed.
-    """
-
-    id: int
-    status: str
-    reason: str | None
-    asked_by: str
-    dry_run: bool
-    asked_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    expected: int | None
-    pages: int
-    seen: int
-    created: int
-    updated: int
-    unchanged: int
-    removed: int
-    retried: int
-
-    @property
-    def seconds(self) -> float:
-        if self.started_at is None:
-            return 0.0
-        return ((self.finished_at or datetime.now(self.started_at.tzinfo)) - self.started_at).total_seconds()
+    async def live_since(self) -> datetime | None: ...
+    async def distrust(self, tx: Transaction) -> None: ...
 
 
-class ListingNotBelieved(MusterError):
-    """Google's listing is empty or was cut short, so absence from it means nothing."""
+class PeopleSync(Runs):
+    kind = "people"
+    asked_action = "people.sync_asked"
 
-    code = "listing_not_believed"
-
-
-class RunLost(MusterError):
-    """The run was taken for dead, and another may be under way: nothing more may be written in its name."""
-
-    code = "sync_run_lost"
-
-
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """How a page differs from what is stored."""
-
-    created: list[Person]
-    updated: list[Person]
-    unchanged: int
-
-
-class PeopleSync:
-    def __init__(self, database: Database, directory: GoogleDirectory) -> None:
-        self._database = database
+    def __init__(
+        self,
+        database: Database,
+        directory: GoogleDirectory,
+        copy: DirectoryCopy,
+        removals: Removals,
+        accounts: Accounts,
+        push: Push,
+    ) -> None:
+        super().__init__(database)
         self._directory = directory
+        self._copy = copy
+        self._removals = removals
+        self._accounts = accounts
+        self._push = push
 
-    async def ask(self, *, by: Who, origin: Origin | None = None, dry_run: bool = False) -> int:
-        """Put a run down as wanted and give its id; while one is wanted already, that one's."""
-        async with self._database.transaction() as tx:
-            asked: int | None = await tx.value(
-                """
-                INSERT INTO people_syncs (status, asked_by, dry_run) VALUES ('waiting', %s, %s)
-                ON CONFLICT DO NOTHING RETURNING id
-                """,
-                [by.email, dry_run],
-            )
-            if asked is None:
-                return await self._already_wanted(tx, dry_run=dry_run)
-            if by is not SCHEDULE:
-                await audit.record(tx, "people.sync_asked", by=by, subject=f"sync:{asked}", origin=origin)
-        return asked
+    @override
+    async def _do(self, run: Claim, tally: Tally) -> str | None:
+        directory = self._directory.counted(tally)
+        pushed_since = await self._push.live_since()
+        listing = Listing(self._database, directory, self._copy, run.id)
+        await listing.read(partial(self._take, run, tally, listing))
+        await self._count_seen(run)
+        deleted = await self._read_deleted(run, directory)
+        await self._settle_absent(run, directory, deleted)
+        note = await self._read_org_units(run, directory)
+        await self._finish(run, pushed_since)
+        return note
 
-    async def _already_wanted(self, tx: Transaction, *, dry_run: bool) -> int:
-        wanted: int | None = await tx.value(
-            "SELECT id FROM people_syncs WHERE status = 'waiting' AND dry_run = %s", [dry_run]
+    async def _take(
+        self, run: Claim, tally: Tally, listing: Listing, tx: Transaction, batch: Sequence[Listed]
+    ) -> None:
+        """Compare some pages with what is known and write what is news."""
+        await self._hold(tx, run)
+        settled = await self._copy.settle(
+            tx,
+            (Reading(asked=one.asked, records=one.page.records) for one in batch if not one.is_census),
+            _listing(run),
         )
-        if wanted is None:  # a worker took it up between the two statements
-            raise Conflict("A sync has begun at this very moment. Reload the page to see it.")
-        return wanted
-
-    async def run(self) -> SyncRun | None:
-        """Do the run that is wanted, or a scheduled one; None while another worker is at it.
-
-        Raises VendorError when Google cannot be read; the run is kept with its reason either way.
-        """
-        sync_id = await self._claim()
-        if sync_id is None:
-            return None
-        reason: str | None = None
-        status = "failed"
-        beating = asyncio.create_task(self._keep_beating(sync_id))
-        try:
-            await self._list_everybody(sync_id)
-            await self._remove_the_gone(sync_id)
-            status = "finished"
-        except ListingNotBelieved as error:
-            status, reason = "refused", str(error)
-        except MusterError as error:
-            reason = str(error)
-            raise
-        except asyncio.CancelledError:
-            reason = "its worker was stopped"
-            raise
-        except Exception:
-            reason = "an error of Muster's own; see the log"
-            raise
-        finally:
-            beating.cancel()
-            # Shielded: a run that is cancelled must not be left looking alive.
-            await asyncio.shield(self._close(sync_id, status, reason))
-        return await self.get(sync_id)
-
-    async def get(self, sync_id: int) -> SyncRun | None:
-        return await self._database.row(SyncRun, _RUN + " WHERE id = %s", [sync_id])
-
-    async def list_recent(self, *, before: int | None = None, limit: int = 50) -> list[SyncRun]:
-        """Newest first; `before` is the id that the last page ended with."""
-        return await self._database.rows(
-            SyncRun,
-            _RUN + " WHERE %(before)s::bigint IS NULL OR id < %(before)s ORDER BY id DESC LIMIT %(limit)s",
-            {"before": before, "limit": limit},
+        await tx.execute(
+            """
+            UPDATE people_syncs SET pages = pages + %s, seen = seen + %s, created = created + %s,
+                updated = updated + %s, chains = %s
+            WHERE id = %s
+            """,
+            [
+                len(batch),
+                sum(len(one.page.records) for one in batch if not one.is_census),
+                settled.created,
+                settled.updated,
+                listing.chains,
+                run.id,
+            ],
         )
+        await note_costs(tx, run.id, tally)
 
-    async def find_last(self) -> SyncRun | None:
-        """The newest run that ended, well or badly."""
-        return await self._database.row(
-            SyncRun, _RUN + " WHERE finished_at IS NOT NULL ORDER BY id DESC LIMIT 1"
+    async def _count_seen(self, run: Claim) -> None:
+        """Count each once, on however many pages. Raises ListingNotBelieved for an empty listing."""
+        seen = await self._database.value(
+            "UPDATE people_syncs SET seen = (SELECT count(DISTINCT listed) FROM people_pages, "
+            "unnest(google_ids) AS listed WHERE sync_id = people_syncs.id) WHERE id = %s RETURNING seen",
+            [run.id],
         )
-
-    async def find_whole(self) -> SyncRun | None:
-        """The newest run that read the directory to its end and applied it."""
-        return await self._database.row(
-            SyncRun, _RUN + " WHERE status = 'finished' AND NOT dry_run ORDER BY finished_at DESC LIMIT 1"
-        )
-
-    async def synced_at(self) -> datetime | None:
-        """When the directory was last read to its end and applied."""
-        whole = await self.find_whole()
-        return whole.finished_at if whole else None
-
-    async def _claim(self) -> int | None:
-        """The run to do now, marked as ours. The database lets one run at a time."""
-        async with self._database.transaction() as tx:
-            await tx.execute(
-                """
-                UPDATE people_syncs
-                SET status = 'failed', reason = 'its worker was lost', finished_at = now()
-                WHERE status = 'running' AND beat_at < now() - %s
-                """,
-                [LOST_AFTER],
-            )
-        try:
-            async with self._database.transaction() as tx:
-                await tx.execute(
-                    """
-                    INSERT INTO people_syncs (status, asked_by)
-                    SELECT 'waiting', %s WHERE NOT EXISTS (SELECT FROM people_syncs WHERE status = 'waiting')
-                    ON CONFLICT DO NOTHING
-                    """,
-                    [SCHEDULE.email],
-                )
-                claimed: int | None = await tx.value(
-                    """
-                    UPDATE people_syncs
-                    SET status = 'running', started_at = now(), beat_at = now(),
-                        expected = (SELECT NULLIF(count(*), 0) FROM people WHERE removed_at IS NULL)
-                    WHERE id = (SELECT min(id) FROM people_syncs WHERE status = 'waiting') RETURNING id
-                    """
-                )
-                await tx.execute("DELETE FROM people_listing WHERE sync_id <> %s", [claimed or 0])
-        except UniqueViolation:
-            return None
-        return claimed
-
-    async def is_wanted(self) -> bool:
-        """Whether somebody waits for a run."""
-        return bool(
-            await self._database.value("SELECT EXISTS (SELECT FROM people_syncs WHERE status = 'waiting')")
-        )
-
-    async def _list_everybody(self, sync_id: int) -> None:
-        anybody = False
-        async for page in self._directory.pages():
-            await self._apply(sync_id, page)
-            anybody = anybody or bool(page.people)
-        if not anybody:
+        if not seen:
             raise ListingNotBelieved("Google's listing held nobody at all; nobody was removed")
 
-    async def _keep_beating(self, sync_id: int) -> None:
+    async def _read_deleted(self, run: Claim, directory: GoogleDirectory) -> dict[str, Absent]:
+        """The users Google would still restore. Those who are here to our knowledge are only returned, since
+        many at once may have to wait; the others are written at once.
+        """
+        deleted: dict[str, Absent] = {}
+        token, tokens_seen = "", set[str]()
         while True:
-            await asyncio.sleep(BEAT_EVERY.total_seconds())
-            try:
-                await self._database.execute(
-                    "UPDATE people_syncs SET beat_at = now() WHERE id = %s AND status = 'running'", [sync_id]
-                )
-            except Unavailable as error:
-                logger.warning("sync_beat_missed", sync=sync_id, error=str(error))
+            asked = await self._copy.number()
+            page = await directory.users_page(token, deleted=True)
+            for record in page.records:
+                if person := record.person():
+                    gone = Gone(record.google_id, is_known=True, deleted_at=person.deleted_at)
+                    deleted[record.google_id] = Absent(asked=asked, gone=gone)
+            async with self._database.transaction(deadline=DEADLINE) as tx:
+                await self._hold(tx, run)
+                here = await tx.column(_HERE, [[record.google_id for record in page.records]])
+                others = [record for record in page.records if record.google_id not in set(here)]
+                await self._copy.settle(tx, [Reading(asked=asked, records=others)], _listing(run))
+            token = page.next_token
+            if not token or token in tokens_seen:
+                return deleted
+            tokens_seen.add(token)
 
-    async def _apply(self, sync_id: int, page: Page) -> None:
-        async with self._database.transaction(deadline=timedelta(seconds=60)) as tx:
-            dry_run = await self._hold(tx, sync_id)
-            people = await self._not_listed_before(tx, sync_id, page)
-            difference = await self._compare(tx, people)
-            if not dry_run:
-                await self._write(tx, [*difference.created, *difference.updated])
-            await tx.execute(
-                """
-                UPDATE people_syncs
-                SET pages = pages + 1, seen = seen + %s, created = created + %s, updated = updated + %s,
-                    unchanged = unchanged + %s, retried = retried + %s, beat_at = now()
-                WHERE id = %s
-                """,
-                [
-                    len(people),
-                    len(difference.created),
-                    len(difference.updated),
-                    difference.unchanged,
-                    page.retried,
-                    sync_id,
-                ],
-            )
-
-    async def _hold(self, tx: Transaction, sync_id: int) -> bool:
-        """Keep the run ours until the commit; whether it is a dry one. Raises RunLost."""
-        dry_run: bool | None = await tx.value(
-            "SELECT dry_run FROM people_syncs WHERE id = %s AND status = 'running' FOR UPDATE", [sync_id]
-        )
-        if dry_run is None:
-            raise RunLost("this run was silent for so long that it was taken for dead")
-        return dry_run
-
-    async def _not_listed_before(self, tx: Transaction, sync_id: int, page: Page) -> list[Person]:
-        """Whom no earlier page has shown: who moves while a listing is read can be on two pages of it."""
-        listed = [*(person.google_id for person in page.people), *page.unreadable]
-        new = await tx.pairs(
-            """
-            INSERT INTO people_listing SELECT %s, unnest(%s::text[]) ON CONFLICT DO NOTHING
-            RETURNING google_id, true
-            """,
-            [sync_id, listed],
-        )
-        return [person for person in page.people if person.google_id in new]
-
-    async def _compare(self, tx: Transaction, people: Sequence[Person]) -> Difference:
-        stored = await tx.pairs(
-            """
-            SELECT google_id, CASE WHEN removed_at IS NULL THEN fingerprint END
-            FROM people WHERE google_id = ANY(%s)
-            """,
-            [[person.google_id for person in people]],
-        )
-        created = [person for person in people if person.google_id not in stored]
-        updated = [
-            person
-            for person in people
-            if person.google_id in stored and stored[person.google_id] != person.fingerprint()
-        ]
-        return Difference(
-            created=created, updated=updated, unchanged=len(people) - len(created) - len(updated)
-        )
-
-    async def _write(self, tx: Transaction, people: Sequence[Person]) -> None:
-        if not people:
-            return
-        await tx.execute(_STAGE)
-        await tx.copy_in(
-            "COPY incoming FROM STDIN (FORMAT binary)",
-            (_row(person) for person in people),
-            list(_COLUMNS.values()),
-        )
-        await tx.execute(_MERGE)
-
-    async def _remove_the_gone(self, sync_id: int) -> None:
-        """Mark as gone whom the complete listing did not show and Google, asked by id, does not have."""
-        unseen = [row.google_id for row in await self._database.rows(_Unseen, _UNSEEN, [sync_id])]
-        for start in range(0, len(unseen), ASKED_AT_ONCE):
-            some = unseen[start : start + ASKED_AT_ONCE]
-            if Absence.PRESENT in await self._ask_about(some):
+    async def _settle_absent(
+        self, run: Claim, directory: GoogleDirectory, deleted: dict[str, Absent]
+    ) -> None:
+        """Remove whom no page showed and Google confirms as gone. Raises ListingNotBelieved."""
+        async with self._database.reading(deadline=DEADLINE) as statements:
+            unseen = await statements.column(_UNSEEN, {"sync_id": run.id, "first_read": run.first_read})
+            faded = await statements.column(_FADED, [list(deleted)])
+            seen: int = await statements.value("SELECT seen FROM people_syncs WHERE id = %s", [run.id])
+        absent = [deleted[google_id] for google_id in unseen if google_id in deleted]
+        unconfirmed = [google_id for google_id in unseen if google_id not in deleted]
+        missed: list[Reading] = []
+        for some in _batches([*unconfirmed, *faded]):
+            answers = _complete(await ask_about(directory, self._copy, some))
+            absent += answers.absent
+            missed += answers.readings
+            if len(missed) > seen // TOLERATED_SHARE:
                 raise ListingNotBelieved(
                     "Google's listing was cut short: it lacked somebody who is still there; "
                     "nobody was removed"
                 )
-        await self._mark_removed(sync_id, unseen)
+        await self._write_absent(run, absent, missed)
 
-    async def _ask_about(self, google_ids: Sequence[str]) -> list[Absence]:
-        return await asyncio.gather(*(self._directory.absence(google_id) for google_id in google_ids))
-
-    async def _mark_removed(self, sync_id: int, google_ids: list[str]) -> None:
-        async with self._database.transaction(deadline=timedelta(seconds=60)) as tx:
-            dry_run = await self._hold(tx, sync_id)
-            if not dry_run and google_ids:
-                await tx.execute(
-                    """
-                    UPDATE people SET status = 'deleted', removed_at = now(), changed_at = now()
-                    WHERE google_id = ANY(%s)
-                    """,
-                    [google_ids],
-                )
-                await audit.record(
-                    tx,
-                    "people.removed",
-                    by=SCHEDULE,
-                    subject=f"sync:{sync_id}",
-                    after={"google_ids": google_ids},
-                )
-            await tx.execute("UPDATE people_syncs SET removed = %s WHERE id = %s", [len(google_ids), sync_id])
-
-    async def _close(self, sync_id: int, status: str, reason: str | None) -> None:
-        async with self._database.transaction() as tx:
+    async def _write_absent(self, run: Claim, absent: list[Absent], missed: list[Reading]) -> None:
+        async with self._database.transaction(deadline=DEADLINE) as tx:
+            await self._hold(tx, run)
+            if run.dry_run:
+                applied = await self._removals.preview(tx, absent)
+            else:
+                await self._copy.settle(tx, missed, Occasion(source="confirmed", sync_id=run.id))
+                await self._removals.seen(tx, await tx.column(_STAGED_YET_LISTED, [run.id]))
+                applied = await self._removals.apply(tx, absent, _listing(run))
             await tx.execute(
                 """
-                UPDATE people_syncs SET status = %s, reason = %s, finished_at = now()
-                WHERE id = %s AND status = 'running'
+                UPDATE people_syncs SET removed = %s, held = %s, missed = %s, seen = seen + %s,
+                    unchanged = GREATEST(seen - created - updated, 0)
+                WHERE id = %s
                 """,
-                [status, reason, sync_id],
-            )
-            await tx.execute("DELETE FROM people_listing WHERE sync_id = %s", [sync_id])
-        run = await self.get(sync_id)
-        if run:
-            logger.info(
-                "directory_synced",
-                sync=sync_id,
-                status=status,
-                reason=reason,
-                seen=run.seen,
-                created=run.created,
-                updated=run.updated,
-                unchanged=run.unchanged,
-                removed=run.removed,
+                [applied.removed, applied.held, len(missed), len(missed), run.id],
             )
 
+    async def _read_org_units(self, run: Claim, directory: GoogleDirectory) -> str | None:
+        """Org units are nice to have: where their scope is missing, the people are synced all the same."""
+        try:
+            units = await directory.org_units()
+        except VendorRefused as error:
+            return f"Org units were not read. {error}"
+        if units and not run.dry_run:
+            async with self._database.transaction() as tx:
+                await self._hold(tx, run)
+                await _replace_org_units(tx, units)
+        return None
 
-class _Unseen(msgspec.Struct):
-    google_id: str
+    async def _finish(self, run: Claim, pushed_since: datetime | None) -> None:
+        """See to it that whoever may not stay has no way in, and count what push should have told."""
+        if run.dry_run:
+            return
+        async with self._database.transaction(deadline=DEADLINE) as tx:
+            await self._hold(tx, run)
+            await self._accounts.suspend(
+                tx, await tx.column(_LET_IN_WRONGLY), because="is not active in Google Workspace"
+            )
+            await self._accounts.restore(tx, await tx.column(_KEPT_OUT_WRONGLY))
+            drift: int = await tx.value(_DRIFT, {"sync_id": run.id, "since": pushed_since})
+            if drift:
+                await tx.execute("UPDATE people_syncs SET drift = %s WHERE id = %s", [drift, run.id])
+                await self._push.distrust(tx)
+        if run.resumed:
+            # Its first pages are as old as the run that broke off: another reading follows at once.
+            await self.ask(by=SCHEDULE)
 
 
-def _row(person: Person) -> list[Any]:
-    """The values of `_COLUMNS` for one person."""
-    special = {
-        "status": person.status.value,
-        "phones": Jsonb(
-            [{"label": _storable(one.label), "value": _storable(one.value)} for one in person.phones]
-        ),
-        "fingerprint": person.fingerprint(),
-    }
-    return [
-        special[column] if column in special else _storable(getattr(person, column)) for column in _COLUMNS
-    ]
+def _listing(run: Claim) -> Occasion:
+    return Occasion(source="listing", sync_id=run.id, is_first_load=run.is_first_load, dry_run=run.dry_run)
 
 
-def _storable(value: Any) -> Any:
-    """`value` without NUL, which JSON can hold and PostgreSQL's text cannot."""
-    if isinstance(value, str):
-        return value.replace("\0", "")
-    return [_storable(one) for one in value] if isinstance(value, list) else value
+def _batches(google_ids: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (
+        google_ids[start : start + ASKED_AT_A_TIME] for start in range(0, len(google_ids), ASKED_AT_A_TIME)
+    )
+
+
+def _complete(answers: Answers) -> Answers:
+    """Raises VendorError when somebody could not be asked about."""
+    if problem := answers.down or next(iter(answers.refused.values()), None):
+        raise problem
+    return answers
+
+
+async def _replace_org_units(tx: Transaction, units: Sequence[GoogleOrgUnit]) -> None:
+    await tx.execute("DELETE FROM org_units WHERE id <> ALL(%s)", [[unit.org_unit_id for unit in units]])
+    await tx.execute(
+        """
+        INSERT INTO org_units (id, path, name, description, parent_path)
+        SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+            AS sent (id, path, name, description, parent_path)
+        ON CONFLICT (id) DO UPDATE SET path = EXCLUDED.path, name = EXCLUDED.name,
+            description = EXCLUDED.description, parent_path = EXCLUDED.parent_path
+        WHERE (org_units.path, org_units.name, org_units.description, org_units.parent_path)
+            IS DISTINCT FROM (EXCLUDED.path, EXCLUDED.name, EXCLUDED.description, EXCLUDED.parent_path)
+        """,
+        [
+            [unit.org_unit_id for unit in units],
+            [unit.org_unit_path for unit in units],
+            [unit.name for unit in units],
+            [unit.description for unit in units],
+            [unit.parent_org_unit_path for unit in units],
+        ],
+    )
+
+
+_HERE = "SELECT google_id FROM people WHERE google_id = ANY(%s) AND removed_at IS NULL"
+
+_UNSEEN = """
+SELECT google_id FROM people
+WHERE removed_at IS NULL AND read_at < %(first_read)s AND NOT EXISTS (
+    SELECT FROM (
+        SELECT unnest(google_ids) AS google_id FROM people_pages WHERE sync_id = %(sync_id)s
+    ) AS listed WHERE listed.google_id = people.google_id
+)
+ORDER BY google_id
+"""
+"""Whoever was read by id after the listing began is no stranger to it: they may have come in its wake."""
+
+_FADED = "SELECT google_id FROM people WHERE status = 'deleted' AND google_id <> ALL(%s) LIMIT 1000"
+"""Those Google would have restored until now, and lists as deleted no more."""
+
+_STAGED_YET_LISTED = """
+SELECT entries.google_id FROM people_removal_entries AS entries WHERE EXISTS (
+    SELECT FROM people_pages WHERE sync_id = %s AND entries.google_id = ANY(google_ids)
+)
+"""
+
+_LET_IN_WRONGLY = """
+SELECT google_id FROM people JOIN accounts USING (google_id)
+WHERE status NOT IN ('active', 'guest') AND accounts.suspended_at IS NULL
+"""
+
+_KEPT_OUT_WRONGLY = """
+SELECT google_id FROM people JOIN accounts USING (google_id)
+WHERE status IN ('active', 'guest') AND accounts.suspended_at IS NOT NULL
+"""
+
+_DRIFT = """
+SELECT count(*) FROM people_changes
+WHERE sync_id = %(sync_id)s AND source = 'listing' AND %(since)s < (
+    SELECT max(finished_at) FROM people_syncs
+    WHERE kind = 'people' AND status = 'finished' AND NOT dry_run AND id <> %(sync_id)s
+) AND NOT EXISTS (SELECT FROM people_rereads WHERE people_rereads.google_id = people_changes.google_id)
+"""

@@ -9,23 +9,25 @@ import msgspec
 from starlette.responses import RedirectResponse, Response
 
 from muster.access.roles import Permission
-from muster.errors import NotAllowed, NotFound, Unavailable
+from muster.errors import NotAllowed, NotFound
 from muster.people.jobs import PeopleJobs
 from muster.people.person import Status
 from muster.people.roster import SORTS, Filter, Found, PersonDetail, PersonRow, Roster
+from muster.people.runs import list_runs
 from muster.people.sync import PeopleSync
 from muster.platform.csv import CsvResponse
+from muster.platform.database import Database
 from muster.platform.pages import Pages
-from muster.platform.queue import Queues
 from muster.platform.routes import Nav, Request, Route
-from muster.platform.telemetry import logger
 
 _TABS = {
     "": "Everybody",
     Status.ACTIVE: "Active",
+    Status.GUEST: "Guests",
     Status.SUSPENDED: "Suspended",
     Status.ARCHIVED: "Archived",
-    Status.DELETED: "Removed",
+    Status.DELETED: "Deleted",
+    Status.PURGED: "Gone for good",
 }
 _LIVE = ("waiting", "running")
 
@@ -69,18 +71,18 @@ class PeopleAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class PeoplePages:
     def __init__(
         self,
+        database: Database,
         roster: Roster,
         sync: PeopleSync,
         jobs: PeopleJobs,
-        queues: Queues,
         pages: Pages,
         *,
         sync_every: timedelta,
     ) -> None:
+        self._database = database
         self._roster = roster
         self._sync = sync
         self._jobs = jobs
-        self._queues = queues
         self._pages = pages
         self._schedule = f"every {sync_every.total_seconds() / 60:.0f} minutes"
 
@@ -156,7 +158,7 @@ class PeoplePages:
         )
 
     async def list_syncs(self, request: Request, asked: ListSyncs) -> Response:
-        runs = await self._sync.list_recent(before=asked.before)
+        runs = await list_runs(self._database, before=asked.before)
         return self._pages.render(
             request,
             "syncs.html",
@@ -170,11 +172,7 @@ class PeoplePages:
 
     async def start_sync(self, request: Request) -> Response:
         sync_id = await self._sync.ask(by=request.actor, origin=request.origin)
-        try:
-            await self._queues.nudge(self._jobs.sync, request_id=request.origin.request_id)
-        except Unavailable as error:
-            # The wish is in PostgreSQL; the schedule takes it up where the nudge could not.
-            logger.warning("nudge_lost", sync=sync_id, error=str(error))
+        await self._jobs.nudge(self._jobs.sync, request_id=request.origin.request_id)
         return RedirectResponse(f"/people/syncs/{sync_id}", status_code=303)
 
     async def show_sync(self, request: Request) -> Response:

@@ -55,6 +55,11 @@ class Statements:
             found = await (await cursor.execute(statement, parameters)).fetchone()
         return found[0] if found else None
 
+    async def column(self, statement: Statement, parameters: Parameters = None) -> list[Any]:
+        """The first column of every row."""
+        async with self._connection.cursor(row_factory=tuple_row) as cursor:
+            return [row[0] for row in await (await cursor.execute(statement, parameters)).fetchall()]
+
     async def pairs(self, statement: Statement, parameters: Parameters = None) -> dict[Any, Any]:
         """Two columns as a mapping of the first to the second."""
         async with self._connection.cursor(row_factory=tuple_row) as cursor:

@@ -84,7 +84,7 @@ class QueueSpec:
     at_once: int
 
 
-QUEUES = (QueueSpec(name="people", at_once=1), QueueSpec(name="upkeep", at_once=4))
+QUEUES = (QueueSpec(name="people", at_once=4), QueueSpec(name="upkeep", at_once=4))
 
 
 class Queues:

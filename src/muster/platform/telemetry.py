@@ -32,8 +32,13 @@ REQUEST_SECONDS = Histogram(
 )
 POOL_CONNECTIONS = Gauge("muster_database_pool_connections", "Connections of this process.", ["state"])
 PEOPLE = Gauge("muster_people", "People in the directory.", ["status"])
+SYNC_CALLS = Gauge("muster_people_sync_calls", "Calls of Google by the last run.", ["kind"])
+SYNC_FAULTS = Gauge("muster_people_sync_faults", "Failures of the last run.", ["kind", "reason"])
+SYNC_WAITED = Gauge("muster_people_sync_waited_seconds", "Waited by the last run for the quota.", ["kind"])
+SYNC_DRIFT = Gauge("muster_people_sync_drift", "Changes that push should have told the last run of.")
 SYNC_AGE = Gauge("muster_people_sync_age_seconds", "Since the last finished sync of the directory.")
 QUEUE_JOBS = Gauge("muster_queue_jobs", "Jobs in the queue.", ["queue", "state"])
+PUSH_MESSAGES = Counter("muster_push_messages_total", "Messages of Google's push.", ["state"])
 WORKERS = Gauge("muster_workers", "Workers whose heartbeat is fresh.")
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger("muster")

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -19,7 +19,18 @@ from muster.platform.heartbeat import Heartbeats
 from muster.platform.queue import Queues
 from muster.platform.redis import Redis, answering
 from muster.platform.routes import Anyone, Request, Route
-from muster.platform.telemetry import PEOPLE, POOL_CONNECTIONS, QUEUE_JOBS, SYNC_AGE, WORKERS, logger
+from muster.platform.telemetry import (
+    PEOPLE,
+    POOL_CONNECTIONS,
+    QUEUE_JOBS,
+    SYNC_AGE,
+    SYNC_CALLS,
+    SYNC_DRIFT,
+    SYNC_FAULTS,
+    SYNC_WAITED,
+    WORKERS,
+    logger,
+)
 
 ASKED_FOR = 3.0
 """Seconds a component has to answer before it counts as down."""
@@ -100,12 +111,14 @@ class HealthPages:
             sync_age = await statements.value(
                 """
                 SELECT extract(epoch FROM now() - max(finished_at)) FROM people_syncs
-                WHERE status = 'finished' AND NOT dry_run
+                WHERE kind = 'people' AND status = 'finished' AND NOT dry_run
                 """
             )
+            runs = await statements.rows(_LastRun, _LAST_RUNS)
         for status, people in by_status.items():
             PEOPLE.labels(status).set(people)
         SYNC_AGE.set(math.inf if sync_age is None else float(sync_age))
+        _tell_of_runs(runs)
 
     async def _count_jobs(self) -> None:
         QUEUE_JOBS.clear()
@@ -160,3 +173,29 @@ def _answer(health: Health) -> Response:
         status_code=200 if health.status == "pass" else 503,
         media_type="application/health+json",
     )
+
+
+class _LastRun(msgspec.Struct, frozen=True):
+    kind: str
+    calls: int
+    faults: dict[str, int]
+    waited_seconds: float
+    drift: int
+
+
+_LAST_RUNS = """
+SELECT DISTINCT ON (kind) kind, calls, faults, waited_seconds, drift FROM people_syncs
+WHERE finished_at IS NOT NULL ORDER BY kind, id DESC
+"""
+
+
+def _tell_of_runs(runs: Sequence[_LastRun]) -> None:
+    """What Google was asked in the newest run of each kind, and how often it failed, by its own reasons."""
+    SYNC_FAULTS.clear()
+    for run in runs:
+        SYNC_CALLS.labels(run.kind).set(run.calls)
+        SYNC_WAITED.labels(run.kind).set(run.waited_seconds)
+        for reason, times in run.faults.items():
+            SYNC_FAULTS.labels(run.kind, reason).set(times)
+        if run.kind == "people":
+            SYNC_DRIFT.set(run.drift)

@@ -1,0 +1,26 @@
+"""What the workers do for access."""
+
+from datetime import timedelta
+
+from muster.access.account import Accounts
+from muster.platform.queue import Job, Work
+
+
+class AccessJobs:
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+
+    def jobs(self) -> list[Job]:
+        return [
+            Job(
+                name="access.end_sessions",
+                queue="upkeep",
+                run=self._end_sessions,
+                every=timedelta(seconds=30),
+                deadline=timedelta(seconds=25),
+                attempts=1,
+            )
+        ]
+
+    async def _end_sessions(self, work: Work) -> None:
+        await self._accounts.end_sessions_of_suspended()

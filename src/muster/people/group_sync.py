@@ -1,0 +1,280 @@
+"""Bringing groups and who is in them in step with Google's.
+
+Members are what eats the quota, a call for each group: they are read when the group's own record shows
+that they moved, and otherwise in turn, so many in each run.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import msgspec
+from psycopg import sql
+from typing_extensions import override
+
+from muster.people.directory_copy import DirectoryCopy
+from muster.people.google_api import Tally
+from muster.people.google_directory import GoogleDirectory, GoogleGroup, GoogleMember, PageTokenRefused
+from muster.people.person import folded
+from muster.people.runs import Claim, ListingNotBelieved, Runs, note_costs
+from muster.platform.database import Database, Transaction
+
+AT_ONCE = 8
+READ_AGAIN_AFTER = timedelta(hours=6)
+IN_TURN = 600
+"""Groups whose members are read though nothing says that they moved, in one run."""
+
+BELIEVED_SHARE = 0.9
+MOST_RESTARTS = 3
+_KINDS = {"USER": "user", "GROUP": "group", "CUSTOMER": "customer"}
+
+
+class _Due(msgspec.Struct, frozen=True):
+    google_id: str
+    email: str
+    direct_members: int
+
+
+class _Written(msgspec.Struct, frozen=True):
+    created: int
+    updated: int
+
+
+class GroupSync(Runs):
+    kind = "groups"
+    asked_action = "groups.sync_asked"
+
+    def __init__(self, database: Database, directory: GoogleDirectory, copy: DirectoryCopy) -> None:
+        super().__init__(database)
+        self._directory = directory
+        self._copy = copy
+
+    @override
+    async def _do(self, run: Claim, tally: Tally) -> str | None:
+        directory = self._directory.counted(tally)
+        listed = await self._read_groups(run, directory, tally)
+        await self._remove_gone(run, directory, listed)
+        return None if run.dry_run else await self._read_members(run, directory, tally)
+
+    async def _read_groups(self, run: Claim, directory: GoogleDirectory, tally: Tally) -> set[str]:
+        """The ids of all groups, each written where it differs."""
+        listed: set[str] = set()
+        token, restarts = "", 0
+        while True:
+            try:
+                groups, token = await directory.groups_page(token)
+            except PageTokenRefused:
+                token, restarts = "", restarts + 1
+                if restarts > MOST_RESTARTS:
+                    raise
+                continue
+            new = [group for group in groups if group.id not in listed]
+            listed |= {group.id for group in new}
+            async with self._database.transaction() as tx:
+                await self._hold(tx, run)
+                written = await _write_groups(tx, new, dry_run=run.dry_run)
+                await tx.execute(
+                    """
+                    UPDATE people_syncs SET pages = pages + 1, seen = seen + %s, created = created + %s,
+                        updated = updated + %s, unchanged = unchanged + %s, chains = 1
+                    WHERE id = %s
+                    """,
+                    [
+                        len(new),
+                        written.created,
+                        written.updated,
+                        len(new) - written.created - written.updated,
+                        run.id,
+                    ],
+                )
+                await note_costs(tx, run.id, tally)
+            if not token or not new:
+                return listed
+
+    async def _remove_gone(self, run: Claim, directory: GoogleDirectory, listed: set[str]) -> None:
+        """Mark as gone which groups were not listed and Google, asked by id, does not have."""
+        async with self._database.reading() as statements:
+            unseen = await statements.column(
+                "SELECT google_id FROM groups WHERE removed_at IS NULL AND google_id <> ALL(%s)",
+                [list(listed)],
+            )
+        for some in _batches(unseen):
+            if any(await asyncio.gather(*(directory.has_group(google_id) for google_id in some))):
+                raise ListingNotBelieved(
+                    "Google's listing of groups was cut short: it lacked one that is there; none was removed"
+                )
+        async with self._database.transaction() as tx:
+            await self._hold(tx, run)
+            if not run.dry_run:
+                await tx.execute("UPDATE groups SET removed_at = now() WHERE google_id = ANY(%s)", [unseen])
+                await tx.execute("DELETE FROM group_members WHERE group_id = ANY(%s)", [unseen])
+            await tx.execute("UPDATE people_syncs SET removed = %s WHERE id = %s", [len(unseen), run.id])
+
+    async def _read_members(self, run: Claim, directory: GoogleDirectory, tally: Tally) -> str | None:
+        short = 0
+        due = await self._database.rows(
+            _Due,
+            _DUE,
+            {"is_full": run.is_full, "again_after": READ_AGAIN_AFTER, "in_turn": IN_TURN},
+        )
+        for start in range(0, len(due), AT_ONCE):
+            some = due[start : start + AT_ONCE]
+            read = await asyncio.gather(*(directory.members(group.google_id) for group in some))
+            async with self._database.transaction() as tx:
+                await self._hold(tx, run)
+                for group, members in zip(some, read, strict=True):
+                    if members is None:
+                        continue  # gone meanwhile: the next run confirms it
+                    if len(members) < group.direct_members * BELIEVED_SHARE:
+                        short += 1
+                        continue
+                    await _write_members(tx, run, group, members)
+                await note_costs(tx, run.id, tally)
+        return (
+            f"{short} groups were shown with fewer members than they have; theirs were kept"
+            if short
+            else None
+        )
+
+
+def _batches(google_ids: Sequence[str]) -> list[Sequence[str]]:
+    return [google_ids[start : start + AT_ONCE] for start in range(0, len(google_ids), AT_ONCE)]
+
+
+async def _write_groups(tx: Transaction, groups: Sequence[GoogleGroup], *, dry_run: bool) -> _Written:
+    sent = {
+        "ids": [group.id for group in groups],
+        "emails": [group.email.casefold() for group in groups],
+        "names": [group.name for group in groups],
+        "descriptions": [group.description for group in groups],
+        "aliases": [" ".join(sorted(alias.casefold() for alias in group.aliases)) for group in groups],
+        "members": [int(group.direct_members_count or 0) for group in groups],
+        "etags": [group.etag for group in groups],
+        "sort_names": [folded(group.name or group.email) for group in groups],
+        "searches": [
+            folded(" ".join([group.name, group.email, *group.aliases, group.description])) for group in groups
+        ],
+    }
+    known = await tx.value(_COUNT_KNOWN, sent)
+    differing = await tx.value(_COUNT_DIFFERING, sent)
+    if not dry_run:
+        await tx.execute(_WRITE_GROUPS, sent)
+    return _Written(created=len(groups) - known, updated=differing)
+
+
+async def _write_members(tx: Transaction, run: Claim, group: _Due, members: Sequence[GoogleMember]) -> None:
+    """Write the difference, also into the history of whoever came or went, unless this is the first look."""
+    known = {member.id or member.email: member for member in members}
+    counts = await tx.row(
+        _Members,
+        _WRITE_MEMBERS,
+        {
+            "group_id": group.google_id,
+            "group_email": group.email,
+            "sync_id": run.id,
+            "ids": list(known),
+            "kinds": [_KINDS.get(member.type, "other") for member in known.values()],
+            "emails": [member.email.casefold() for member in known.values()],
+            "roles": [member.role for member in known.values()],
+        },
+    )
+    if counts and (counts.added or counts.removed):
+        await tx.execute(
+            """
+            UPDATE people_syncs SET members_added = members_added + %s, members_removed = members_removed + %s
+            WHERE id = %s
+            """,
+            [counts.added, counts.removed, run.id],
+        )
+
+
+class _Members(msgspec.Struct, frozen=True):
+    added: int
+    removed: int
+
+
+_SENT = sql.SQL(
+    """
+    unnest(%(ids)s::text[], %(emails)s::text[], %(names)s::text[], %(descriptions)s::text[],
+           %(aliases)s::text[], %(members)s::integer[], %(etags)s::text[], %(sort_names)s::text[],
+           %(searches)s::text[])
+        AS sent (google_id, email, name, description, aliases, direct_members, etag, sort_name, search_text)
+    """
+)
+
+_DIFFERS = sql.SQL(
+    """
+    (groups.email, groups.name, groups.description, array_to_string(groups.aliases, ' '),
+     groups.direct_members)
+        IS DISTINCT FROM (sent.email, sent.name, sent.description, sent.aliases, sent.direct_members)
+    """
+)
+
+_COUNT_KNOWN = "SELECT count(*) FROM groups WHERE google_id = ANY(%(ids)s) AND removed_at IS NULL"
+_COUNT_DIFFERING = sql.SQL(
+    "SELECT count(*) FROM {} JOIN groups USING (google_id) WHERE groups.removed_at IS NULL AND {}"
+).format(_SENT, _DIFFERS)
+
+_WRITE_GROUPS = sql.SQL(
+    """
+    INSERT INTO groups
+        (google_id, email, name, description, aliases, direct_members, etag, sort_name, search_text)
+    SELECT google_id, email, name, description, string_to_array(aliases, ' '), direct_members, etag,
+           sort_name, search_text
+    FROM {}
+    WHERE NOT EXISTS (
+        SELECT FROM groups WHERE groups.google_id = sent.google_id AND removed_at IS NULL
+            AND groups.etag = sent.etag AND NOT {}
+    )
+    ON CONFLICT (google_id) DO UPDATE SET email = EXCLUDED.email, name = EXCLUDED.name,
+        description = EXCLUDED.description, aliases = EXCLUDED.aliases,
+        direct_members = EXCLUDED.direct_members, etag = EXCLUDED.etag, sort_name = EXCLUDED.sort_name,
+        search_text = EXCLUDED.search_text, changed_at = now(), removed_at = NULL, members_due = true
+    """
+).format(_SENT, _DIFFERS)
+
+_DUE = """
+SELECT google_id, email, direct_members FROM (
+    SELECT *, row_number() OVER (PARTITION BY members_due ORDER BY members_read_at) AS turn
+    FROM groups WHERE removed_at IS NULL
+) AS groups
+WHERE %(is_full)s OR members_due OR (members_read_at < now() - %(again_after)s AND turn <= %(in_turn)s)
+ORDER BY members_due DESC, members_read_at NULLS FIRST
+"""
+
+_WRITE_MEMBERS = """
+WITH sent AS (
+    SELECT * FROM unnest(%(ids)s::text[], %(kinds)s::text[], %(emails)s::text[], %(roles)s::text[])
+        AS sent (member_id, kind, email, role)
+), read AS (
+    SELECT members_read_at IS NOT NULL AS before FROM groups WHERE google_id = %(group_id)s
+), removed AS (
+    DELETE FROM group_members WHERE group_id = %(group_id)s AND member_id <> ALL(%(ids)s)
+    RETURNING member_id
+), added AS (
+    INSERT INTO group_members (group_id, member_id, kind, email, role)
+    SELECT %(group_id)s, member_id, kind, email, role FROM sent
+    WHERE NOT EXISTS (
+        SELECT FROM group_members AS known
+        WHERE known.group_id = %(group_id)s AND known.member_id = sent.member_id
+            AND (known.kind, known.email, known.role) = (sent.kind, sent.email, sent.role)
+    )
+    ON CONFLICT (group_id, member_id) DO UPDATE
+        SET kind = EXCLUDED.kind, email = EXCLUDED.email, role = EXCLUDED.role
+    RETURNING member_id, xmax = 0 AS is_new
+), told AS (
+    INSERT INTO people_changes (google_id, kinds, source, sync_id, name, email, fields)
+    SELECT google_id, ARRAY[kind], 'groups', %(sync_id)s, people.name, people.email,
+           jsonb_build_object('group', CASE kind WHEN 'left_group'
+               THEN jsonb_build_array(%(group_email)s::text, NULL)
+               ELSE jsonb_build_array(NULL, %(group_email)s::text) END)
+    FROM (
+        SELECT member_id, 'left_group' AS kind FROM removed
+        UNION ALL SELECT member_id, 'joined_group' FROM added WHERE is_new
+    ) AS moved JOIN people ON people.google_id = member_id
+    WHERE (SELECT before FROM read)
+), noted AS (
+    UPDATE groups SET members_read_at = now(), members_due = false WHERE google_id = %(group_id)s
+)
+SELECT (SELECT count(*) FROM added WHERE is_new) AS added, (SELECT count(*) FROM removed) AS removed
+"""

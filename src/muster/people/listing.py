@@ -1,0 +1,277 @@
+"""Listing everybody at Google: over as many chains of pages as pay off, resumed where one broke off.
+
+A page's token comes with the page before it, so one chain is as slow as Google's answers are late. A
+small company is one chain. In a large one the first chain goes on with ids alone, the *census*, which
+costs next to nothing, while others fetch people by the first letter of their address. Such partitions
+overlap, and nobody promises that they hold everybody; the census says who is missing from them.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import timedelta
+from string import ascii_lowercase, digits
+
+import msgspec
+
+from muster.errors import VendorDown
+from muster.people.directory_copy import DirectoryCopy
+from muster.people.google_api import VENDOR
+from muster.people.google_directory import GoogleDirectory, Page, PageTokenRefused
+from muster.people.rereads import ask_about
+from muster.platform.database import Database, Transaction
+from muster.platform.telemetry import logger
+
+EVERYBODY, IN_FULL, BY_ID = "everybody", "in full", "by id"
+"""Chains beside those of PREFIXES: the census, a second walk in one go, and single people."""
+
+PREFIXES = (*ascii_lowercase, *digits, "_", "-", "'")
+"""With what an address may begin: https://support.google.com/a/answer/9193374. Were that wrong, the
+census would show it.
+"""
+
+WHOLE_PAGES = 10
+"""So many pages are read before the work is shared out; 5,000 people are not worth it."""
+
+CHAINS_AT_ONCE = 8
+PAGES_AHEAD = 8
+PAGES_A_COMMIT = 4
+MOST_RESTARTS = 3
+COMMIT_DEADLINE = timedelta(seconds=60)
+MISSED_SHARE = 50
+"""When more than one in so many were in no partition, the partitions are not to be trusted at all."""
+
+
+@dataclass(slots=True)
+class Chain:
+    """One walk over pages; `token` is of the page to be read next."""
+
+    name: str
+    token: str = ""
+    is_done: bool = False
+    pages: int = 0
+    restarts: int = 0
+    tokens_seen: set[str] = field(default_factory=set)
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of a chain; `asked` is the number that was taken before it was asked for."""
+
+    chain: str
+    number: int
+    asked: int
+    page: Page
+    is_census: bool
+    restarts: int
+
+
+Take = Callable[[Transaction, Sequence[Listed]], Awaitable[None]]
+
+
+class _StoredChain(msgspec.Struct, frozen=True):
+    name: str
+    next_token: str
+    is_done: bool
+    pages: int
+    restarts: int
+
+
+class Listing:
+    """One listing, whose progress is kept under the run's id in the transaction that takes each page."""
+
+    def __init__(
+        self,
+        database: Database,
+        directory: GoogleDirectory,
+        copy: DirectoryCopy,
+        sync_id: int,
+        *,
+        whole_pages: int = WHOLE_PAGES,
+    ) -> None:
+        self._database = database
+        self._directory = directory
+        self._copy = copy
+        self._sync_id = sync_id
+        self._whole_pages = whole_pages
+        self._chains: dict[str, Chain] = {}
+        self._pages: asyncio.Queue[Listed | None] = asyncio.Queue(PAGES_AHEAD)
+        self._slots = asyncio.Semaphore(CHAINS_AT_ONCE)
+
+    async def read(self, take: Take) -> None:
+        """Hand every page to `take`, a few in a transaction. Raises VendorError, and whatever `take` does."""
+        stored = await self._database.rows(
+            _StoredChain,
+            "SELECT name, next_token, is_done, pages, restarts FROM people_chains WHERE sync_id = %s",
+            [self._sync_id],
+        )
+        self._chains = {
+            one.name: Chain(one.name, one.next_token, one.is_done, one.pages, one.restarts) for one in stored
+        }
+        async with _together() as tasks:
+            tasks.create_task(self._take_pages(take))
+            await self._follow_all()
+            await self._pages.put(None)
+        if self._is_shared_out:
+            await self._fetch_missed(take)
+
+    @property
+    def chains(self) -> int:
+        return len(self._chains)
+
+    @property
+    def _is_shared_out(self) -> bool:
+        everybody = self._chains.get(EVERYBODY)
+        return everybody is not None and everybody.pages > self._whole_pages
+
+    async def _follow_all(self) -> None:
+        everybody = self._chains.setdefault(EVERYBODY, Chain(EVERYBODY))
+        while not everybody.is_done and everybody.pages < self._whole_pages:
+            await self._step(everybody)
+        if everybody.is_done and not self._is_shared_out:
+            return
+        async with _together() as tasks:
+            for name in (EVERYBODY, *PREFIXES):
+                tasks.create_task(self._follow(self._chains.setdefault(name, Chain(name))))
+
+    async def _follow(self, chain: Chain) -> None:
+        async with self._slots if chain.name != EVERYBODY else nullcontext():
+            while not chain.is_done:
+                await self._step(chain)
+
+    async def _step(self, chain: Chain) -> None:
+        """Read one page of a chain, or begin the chain anew when Google does not go on with it."""
+        asked = await self._copy.number()
+        is_census = chain.name == EVERYBODY and chain.pages >= self._whole_pages
+        try:
+            if is_census:
+                page = await self._directory.census_page(chain.token)
+            else:
+                prefix = "" if chain.name in {EVERYBODY, IN_FULL} else chain.name
+                page = await self._directory.users_page(chain.token, prefix=prefix)
+        except PageTokenRefused as error:
+            _restart(chain, str(error))
+            return
+        number, chain.pages = chain.pages, chain.pages + 1
+        chain.token, chain.is_done = page.next_token, not page.next_token
+        if chain.token in chain.tokens_seen:
+            _restart(chain, "Google led back to a page that was read before")
+        chain.tokens_seen.add(chain.token)
+        await self._pages.put(
+            Listed(
+                chain=chain.name,
+                number=number,
+                asked=asked,
+                page=page,
+                is_census=is_census,
+                restarts=chain.restarts,
+            )
+        )
+
+    async def _take_pages(self, take: Take) -> None:
+        while (first := await self._pages.get()) is not None:
+            batch = [first]
+            ended = False
+            while len(batch) < PAGES_A_COMMIT and not self._pages.empty() and not ended:
+                more = self._pages.get_nowait()
+                ended = more is None
+                batch += [more] if more else []
+            async with self._database.transaction(deadline=COMMIT_DEADLINE) as tx:
+                await take(tx, batch)
+                await self._note(tx, batch)
+            if ended:
+                return
+
+    async def _note(self, tx: Transaction, batch: Sequence[Listed]) -> None:
+        """Keep how far the chains have come, with the pages themselves: after a crash one goes on there."""
+        for one in batch:
+            await tx.execute(
+                "INSERT INTO people_pages (sync_id, chain, number, google_ids) VALUES (%s, %s, %s, %s)",
+                [self._sync_id, one.chain, one.number, [record.google_id for record in one.page.records]],
+            )
+            await tx.execute(
+                """
+                INSERT INTO people_chains (sync_id, name, next_token, is_done, pages, restarts)
+                VALUES (%s, %s, %s, %s, %s, %s)
+                ON CONFLICT (sync_id, name) DO UPDATE SET next_token = EXCLUDED.next_token,
+                    is_done = EXCLUDED.is_done, pages = EXCLUDED.pages, restarts = EXCLUDED.restarts
+                """,
+                [
+                    self._sync_id,
+                    one.chain,
+                    one.page.next_token,
+                    not one.page.next_token,
+                    one.number + 1,
+                    one.restarts,
+                ],
+            )
+
+    async def _fetch_missed(self, take: Take) -> None:
+        """Read whom the census has and no partition had: some by id, many by a walk over everybody."""
+        async with self._database.reading(deadline=COMMIT_DEADLINE) as statements:
+            missed = await statements.column(
+                _MISSED, {"sync_id": self._sync_id, "whole_pages": self._whole_pages}
+            )
+            counted: int = await statements.value(_COUNTED, [self._sync_id])
+        if len(missed) * MISSED_SHARE > counted:
+            logger.warning("partitions_not_whole", missed=len(missed), listed=counted)
+            chain = self._chains.setdefault(IN_FULL, Chain(IN_FULL))
+            async with _together() as tasks:
+                tasks.create_task(self._take_pages(take))
+                await self._follow(chain)
+                await self._pages.put(None)
+            return
+        answers = await ask_about(self._directory, self._copy, missed)
+        if answers.down:
+            raise answers.down
+        async with self._database.transaction(deadline=COMMIT_DEADLINE) as tx:
+            await take(
+                tx,
+                [
+                    Listed(
+                        chain=BY_ID,
+                        number=number,
+                        asked=reading.asked,
+                        page=Page(records=list(reading.records), next_token=""),
+                        is_census=False,
+                        restarts=0,
+                    )
+                    for number, reading in enumerate(answers.readings)
+                ],
+            )
+
+
+_MISSED = """
+SELECT unnest(google_ids) FROM people_pages
+WHERE sync_id = %(sync_id)s AND chain = 'everybody' AND number >= %(whole_pages)s
+EXCEPT
+SELECT unnest(google_ids) FROM people_pages
+WHERE sync_id = %(sync_id)s AND NOT (chain = 'everybody' AND number >= %(whole_pages)s)
+"""
+
+_COUNTED = "SELECT COALESCE(sum(cardinality(google_ids)), 0) FROM people_pages WHERE sync_id = %s"
+
+
+def _restart(chain: Chain, why: str) -> None:
+    """Begin a chain anew; what its pages have shown stays. Raises VendorDown when that has been in vain."""
+    logger.warning("chain_restarted", chain=chain.name, page=chain.pages, why=why)
+    chain.token, chain.is_done, chain.restarts = "", False, chain.restarts + 1
+    chain.tokens_seen.clear()
+    if chain.restarts > MOST_RESTARTS:
+        raise VendorDown(VENDOR, f"a listing cannot be read to its end: {why}", reason="pageToken")
+
+
+@asynccontextmanager
+async def _together() -> AsyncIterator[asyncio.TaskGroup]:
+    """Tasks of which one failure ends all; it is raised by itself, as if there had been one task."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            yield tasks
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,299 @@
+"""Who leaves, and whether that is to be believed unasked: too many at once wait for an administrator.
+
+A limit that refuses was raised and then removed wherever it was tried, since it blocked real work
+(facts: firezone). This one holds: the difference is staged with its reason, everything else goes on.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from muster.access.account import DIRECTORY
+from muster.errors import Conflict, NotFound
+from muster.people.directory_copy import Absent, DirectoryCopy, Occasion
+from muster.people.google_directory import Gone
+from muster.platform import audit
+from muster.platform.actor import Origin, Who
+from muster.platform.database import Database, Transaction
+from muster.platform.telemetry import logger
+
+FEWEST_HELD = 10
+"""So many may always leave within an hour, however small the company."""
+
+
+class Removal(msgspec.Struct, frozen=True, kw_only=True):
+    """A staged removal; `status` is waiting, released, rejected, or gone when all came back by themselves."""
+
+    id: int
+    sync_id: int | None
+    staged_at: datetime
+    reason: str
+    status: str
+    total: int
+    removed: int
+    decided_at: datetime | None
+    decided_by: str
+
+    @property
+    def may_be_released(self) -> bool:
+        """Somebody who was kept may still be let go."""
+        return self.status in {"waiting", "rejected"}
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody whose removal is staged; `absence` is deleted (restorable) or unknown to Google."""
+
+    google_id: str
+    name: str
+    email: str
+    title: str
+    department: str
+    status: str
+    absence: str
+    deleted_at: datetime | None
+
+
+class Applied(msgspec.Struct, frozen=True):
+    removed: int
+    held: int
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    google_id: str
+    absence: str
+    deleted_at: datetime | None
+    read_at: int
+
+    def absent(self) -> Absent:
+        gone = Gone(self.google_id, self.absence == "deleted", self.deleted_at)
+        return Absent(asked=self.read_at, gone=gone)
+
+
+_REMOVAL = """
+SELECT id, sync_id, staged_at, reason, status, total, removed, decided_at, decided_by FROM people_removals
+"""
+
+
+class Removals:
+    def __init__(self, database: Database, copy: DirectoryCopy, *, percent: int) -> None:
+        """More than `percent` of the company leaving within an hour is held."""
+        self._database = database
+        self._copy = copy
+        self._percent = percent
+
+    async def apply(self, tx: Transaction, absent: Sequence[Absent], occasion: Occasion) -> Applied:
+        """Remove these people, or stage them when they are too many; whoever was kept before stays.
+
+        A sync knows of everybody who is gone, so what it stages takes the place of what was staged.
+        """
+        if occasion.sync_id is not None:
+            await _clear_stage(tx)
+        leaving, others = await self._parted(tx, absent)
+        reason = await self._reason_to_hold(tx, len(leaving))
+        if reason:
+            await self._stage(tx, leaving, reason, occasion.sync_id)
+            leaving, held = [], len(leaving)
+        else:
+            held = 0
+        removed = await self._copy.remove(tx, leaving, occasion)
+        await self._copy.remove(tx, others, occasion)
+        await _close_empty(tx)
+        if removed:
+            await audit.record(
+                tx,
+                "people.removed",
+                by=DIRECTORY,
+                subject=f"sync:{occasion.sync_id}" if occasion.sync_id else "push",
+                after={"google_ids": removed},
+            )
+        return Applied(removed=len(removed), held=held)
+
+    async def preview(self, tx: Transaction, absent: Sequence[Absent]) -> Applied:
+        """What `apply` would do, without doing it."""
+        leaving, _ = await self._parted(tx, absent)
+        if await self._reason_to_hold(tx, len(leaving)):
+            return Applied(removed=0, held=len(leaving))
+        return Applied(removed=len(leaving), held=0)
+
+    async def release(self, removal_id: int, *, by: Who, origin: Origin | None = None) -> Removal:
+        """Remove who is staged, but for those who have been seen since. Raises NotFound, Conflict."""
+        async with self._database.transaction() as tx:
+            removal = await _decidable(tx, removal_id)
+            entries = await tx.rows(_Entry, _ENTRIES, [removal_id])
+            removed = await self._copy.remove(
+                tx, [one.absent() for one in entries], Occasion(source="released", by=by.email)
+            )
+            await _decide(tx, removal, "released", by, removed=len(removed))
+            await audit.record(
+                tx,
+                "people.removal_released",
+                by=by,
+                subject=f"removal:{removal_id}",
+                after={"removed": len(removed), "google_ids": removed},
+                origin=origin,
+            )
+        return await self.get(removal_id)
+
+    async def reject(self, removal_id: int, *, by: Who, origin: Origin | None = None) -> Removal:
+        """Keep who is staged until Google lists them again. Raises NotFound, Conflict."""
+        async with self._database.transaction() as tx:
+            removal = await _decidable(tx, removal_id)
+            if removal.status == "rejected":
+                raise Conflict("These people are kept already.")
+            await _decide(tx, removal, "rejected", by)
+            await audit.record(
+                tx,
+                "people.removal_rejected",
+                by=by,
+                subject=f"removal:{removal_id}",
+                after={"kept": removal.total},
+                origin=origin,
+            )
+        return await self.get(removal_id)
+
+    async def seen(self, tx: Transaction, google_ids: Sequence[str]) -> None:
+        """These people are there after all: nothing of theirs is staged or kept any more."""
+        await tx.execute("DELETE FROM people_removal_entries WHERE google_id = ANY(%s)", [list(google_ids)])
+        await _close_empty(tx)
+
+    async def get(self, removal_id: int) -> Removal:
+        """Raises NotFound."""
+        found = await self._database.row(Removal, _REMOVAL + " WHERE id = %s", [removal_id])
+        if found is None:
+            raise NotFound("There is no removal of this number.")
+        return found
+
+    async def find_waiting(self) -> Removal | None:
+        return await self._database.row(Removal, _REMOVAL + " WHERE status = 'waiting'")
+
+    async def list_recent(self, *, limit: int = 50) -> list[Removal]:
+        return await self._database.rows(Removal, _REMOVAL + " ORDER BY id DESC LIMIT %s", [limit])
+
+    async def list_held(self, removal_id: int, *, after: str = "", limit: int = 50) -> list[Held]:
+        """Who is staged, by name; `after` is the id of the last one seen."""
+        return await self._database.rows(Held, _HELD, {"id": removal_id, "after": after, "limit": limit})
+
+    async def _parted(self, tx: Transaction, absent: Sequence[Absent]) -> tuple[list[Absent], list[Absent]]:
+        """Those who are here and would leave, and those who had left already and only go further."""
+        ids = [one.gone.google_id for one in absent]
+        here = set(
+            await tx.column(
+                "SELECT google_id FROM people WHERE google_id = ANY(%s) AND removed_at IS NULL", [ids]
+            )
+        )
+        kept = set(await tx.column(_KEPT, [ids]))
+        leaving = [one for one in absent if one.gone.google_id in here - kept]
+        return leaving, [one for one in absent if one.gone.google_id not in here]
+
+    async def _reason_to_hold(self, tx: Transaction, leaving: int) -> str:
+        if not leaving:
+            return ""
+        here = int(await tx.value("SELECT count(*) FROM people WHERE removed_at IS NULL"))
+        lately = int(await tx.value(_LEFT_LATELY))
+        limit = max(FEWEST_HELD, here * self._percent // 100)
+        if leaving + lately <= limit:
+            return ""
+        also = f", after {lately} within the last hour" if lately else ""
+        return (
+            f"{leaving} of {here} people would leave at once{also}; more than {limit} are not removed unasked"
+        )
+
+    async def _stage(
+        self, tx: Transaction, leaving: Sequence[Absent], reason: str, sync_id: int | None
+    ) -> None:
+        removal_id: int = await tx.value(
+            """
+            INSERT INTO people_removals (sync_id, reason, total) VALUES (%s, %s, 0)
+            ON CONFLICT ((true)) WHERE status = 'waiting' DO UPDATE SET reason = EXCLUDED.reason RETURNING id
+            """,
+            [sync_id, reason],
+        )
+        await tx.execute(
+            """
+            INSERT INTO people_removal_entries (removal_id, google_id, absence, deleted_at, read_at)
+            SELECT %s, * FROM unnest(%s::text[], %s::text[], %s::timestamptz[], %s::bigint[])
+            ON CONFLICT (removal_id, google_id) DO UPDATE SET read_at = EXCLUDED.read_at
+            """,
+            [
+                removal_id,
+                [one.gone.google_id for one in leaving],
+                ["deleted" if one.gone.is_restorable else "unknown" for one in leaving],
+                [one.gone.deleted_at for one in leaving],
+                [one.asked for one in leaving],
+            ],
+        )
+        total: int = await tx.value(
+            """
+            UPDATE people_removals SET total = (
+                SELECT count(*) FROM people_removal_entries WHERE removal_id = people_removals.id
+            ) WHERE id = %s RETURNING total
+            """,
+            [removal_id],
+        )
+        logger.warning("removal_held", removal=removal_id, people=total, reason=reason)
+
+
+async def _clear_stage(tx: Transaction) -> None:
+    await tx.execute(
+        """
+        DELETE FROM people_removal_entries USING people_removals
+        WHERE people_removals.id = removal_id AND status = 'waiting'
+        """
+    )
+
+
+async def _close_empty(tx: Transaction) -> None:
+    await tx.execute(
+        """
+        UPDATE people_removals SET status = 'gone' WHERE status = 'waiting' AND NOT EXISTS (
+            SELECT FROM people_removal_entries WHERE removal_id = people_removals.id
+        )
+        """
+    )
+
+
+async def _decidable(tx: Transaction, removal_id: int) -> Removal:
+    removal = await tx.row(Removal, _REMOVAL + " WHERE id = %s FOR UPDATE", [removal_id])
+    if removal is None:
+        raise NotFound("There is no removal of this number.")
+    if not removal.may_be_released:
+        raise Conflict("This removal has been decided already.")
+    return removal
+
+
+async def _decide(
+    tx: Transaction, removal: Removal, status: Literal["released", "rejected"], by: Who, *, removed: int = 0
+) -> None:
+    await tx.execute(
+        """
+        UPDATE people_removals SET status = %s, decided_at = now(), decided_by = %s, removed = %s
+        WHERE id = %s
+        """,
+        [status, by.email, removed, removal.id],
+    )
+
+
+_ENTRIES = """
+SELECT google_id, absence, deleted_at, read_at FROM people_removal_entries WHERE removal_id = %s
+"""
+
+_KEPT = """
+SELECT google_id FROM people_removal_entries JOIN people_removals ON people_removals.id = removal_id
+WHERE google_id = ANY(%s) AND status = 'rejected'
+"""
+
+_LEFT_LATELY = """
+SELECT count(*) FROM people_changes
+WHERE at > now() - interval '1 hour' AND kinds @> '{left}' AND source <> 'released'
+"""
+
+_HELD = """
+SELECT google_id, name, email, title, department, people.status, absence, entries.deleted_at
+FROM people_removal_entries AS entries JOIN people USING (google_id)
+WHERE removal_id = %(id)s AND (%(after)s = '' OR (sort_name, google_id) > (
+    SELECT sort_name, google_id FROM people WHERE google_id = %(after)s
+))
+ORDER BY sort_name, google_id LIMIT %(limit)s
+"""
