@@ -36,7 +36,7 @@ DROP INDEX people_syncs_running, people_syncs_waiting;
 ALTER TABLE people_syncs
     ADD kind            text NOT NULL DEFAULT 'people' CHECK (kind IN ('people', 'groups')),
     ADD is_full         boolean NOT NULL DEFAULT false,
-    ADD resumed         bigint,                            -- the broken-off run whose pages this one went on with
+    ADD resumed         bigint,                            -- the run that broke off and that this one went on with
     ADD first_read      bigint,                            -- of directory_reads, when the listing began
     ADD calls           integer NOT NULL DEFAULT 0,
     ADD faults          jsonb NOT NULL DEFAULT '{}',       -- Google's reason → how often
@@ -112,7 +112,7 @@ CREATE INDEX people_removal_entries_person ON people_removal_entries (google_id)
 -- Whom to ask Google about again, each once however often they are named.
 CREATE TABLE people_rereads (
     google_id text PRIMARY KEY,
-    wish      bigint NOT NULL,                             -- of directory_reads: a later wish outlives an earlier answer
+    wish      bigint NOT NULL,                             -- of directory_reads: outlives an earlier answer
     because   text NOT NULL,
     asked_at  timestamptz NOT NULL DEFAULT now()
 );

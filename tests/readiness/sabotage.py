@@ -13,6 +13,7 @@ from typing import Any
 from tests.readiness.between import Between, Passing
 from tests.town import Town, eventually
 
+from muster.platform import migrations
 from muster.platform.database import Database
 from muster.platform.probe import Probe
 from muster.platform.probes import JobProbes, RedisProbes
@@ -184,11 +185,11 @@ async def _set_for_the_server(siege: Siege, name: str, value: str) -> None:
     await eventually(is_in_force)
 
 
-@saboteur("postgresql.migrated", sees="tables are of version 0000, this release wants 0001")
+@saboteur("postgresql.migrated", sees="tables are of version 0000, this release wants")
 async def the_tables_are_of_another_release(siege: Siege) -> AsyncIterator[None]:
     await siege.sql("UPDATE alembic_version SET version_num = '0000'")
     yield
-    await siege.sql("UPDATE alembic_version SET version_num = '0001'")
+    await siege.sql(f"UPDATE alembic_version SET version_num = '{migrations.head()}'")
 
 
 @saboteur("postgresql.migrated", sees="the database has no tables yet")

@@ -12,6 +12,7 @@ from tests.readiness.away import nobody, silence, without_postgresql, without_re
 from tests.town import Town, served
 
 from muster import __version__
+from muster.platform import migrations
 from muster.settings import Settings
 from muster.wiring import portal
 
@@ -94,7 +95,7 @@ async def test_with_the_tables_of_another_release_it_is_not_ready(town: Town):
     try:
         response = await town.raw.get(f"{town.base_url}/readyz")
     finally:
-        await town.execute("UPDATE alembic_version SET version_num = '0001'")
+        await town.execute("UPDATE alembic_version SET version_num = %s", migrations.head())
 
     assert standing(response) == {"postgresql": "pass", "redis": "pass", "migrations": "fail"}
 
