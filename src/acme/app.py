@@ -5,17 +5,23 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from acme import drawing, scripting
+from acme import drawing
 from acme.access_tokens import AccessTokens
 from acme.accounts import Accounts
+from acme.channels import Channels
 from acme.clock import Clock
-from acme.directory import Directory
+from acme.deliveries import Deliveries
+from acme.directory import ROOT, Directory
 from acme.faults import Fault, Faults
+from acme.gate import Gate
 from acme.google_error import GoogleError, OAuthError, answer
 from acme.groups import Groups
 from acme.id_tokens import IdTokens
 from acme.identity import Identity, write_files
 from acme.listing import PageTokens
+from acme.orders import Refused, refuse
+from acme.push import Push
+from acme.push_scripting import PushScripting
 from acme.records import UserRecords
 from acme.request_log import RequestLog, empty_log
 from acme.safe import Safe
@@ -46,20 +52,26 @@ def make_app(address: str, people: int, seed: int, home: Path) -> ASGIApp:
     service_account = ServiceAccount(identity, safe, tenant)
     faults: list[Fault] = []
     calls = empty_log()
+    gate = Gate(access_tokens)
+    deliveries = Deliveries()
+    channels = Channels(address + ROOT, clock, deliveries)
+    tenant.listeners.append(channels.notice)
     parts = (
         SignIn(identity, accounts, grants),
         Tokens(identity, safe, accounts, grants, access_tokens, id_tokens, service_account),
-        Directory(tenant, groups, records, access_tokens, PageTokens(seal, clock)),
-        Scripting(tenant, groups, records, clock, safe, id_tokens, faults, calls),
+        Push(channels, gate),
+        Directory(tenant, groups, records, gate, PageTokens(seal, clock)),
+        Scripting(tenant, groups, records, clock, safe, id_tokens, faults, calls, channels),
+        PushScripting(channels, deliveries),
     )
     app = Starlette(
         routes=[*(route for part in parts for route in part.routes()), *drawing.routes()],
         exception_handlers={
             GoogleError: answer,
             OAuthError: answer,
-            NobodyThere: scripting.refuse,
-            AddressTaken: scripting.refuse,
-            scripting.Refused: scripting.refuse,
+            NobodyThere: refuse,
+            AddressTaken: refuse,
+            Refused: refuse,
         },
     )
     return RequestLog(Faults(app, faults), calls)

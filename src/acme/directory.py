@@ -1,16 +1,14 @@
 """The Directory API, read only: users, groups, members and organizational units."""
 
-from collections.abc import Awaitable, Callable
-
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from acme.access_tokens import AccessTokens
 from acme.company import CUSTOMER, GROUP_SCOPE, MEMBER_SCOPE, ORG_UNIT_SCOPE, USER_SCOPE
 from acme.faults import spoilt
 from acme.field_mask import EVERYTHING, Mask, below, parse, prune, refuse_unknown
+from acme.gate import Gate
 from acme.google_error import GoogleError, invalid, not_found
 from acme.groups import Group, Groups
 from acme.listing import PageTokens, check_whose, page_size, users_page
@@ -21,7 +19,6 @@ from acme.tenant import NobodyThere, Tenant
 
 ROOT = "/admin/directory/v1"
 _encode = msgspec.json.Encoder().encode
-_Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Directory:
@@ -30,13 +27,13 @@ class Directory:
         tenant: Tenant,
         groups: Groups,
         records: UserRecords,
-        tokens: AccessTokens,
+        gate: Gate,
         page_tokens: PageTokens,
     ) -> None:
         self._tenant = tenant
         self._groups = groups
         self._records = records
-        self._tokens = tokens
+        self._gate = gate
         self._page_tokens = page_tokens
 
     def routes(self) -> list[Route]:
@@ -48,14 +45,7 @@ class Directory:
             ("/groups/{group_key}/members", MEMBER_SCOPE, self._list_members),
             ("/customer/{customer}/orgunits", ORG_UNIT_SCOPE, self._list_org_units),
         )
-        return [Route(ROOT + path, self._allowed(scope, handler)) for path, scope, handler in table]
-
-    def _allowed(self, scope: str, handler: _Handler) -> _Handler:
-        async def checked(request: Request) -> Response:
-            self._tokens.check(request, scope)
-            return await handler(request)
-
-        return checked
+        return [Route(ROOT + path, self._gate.before(handler, scope)) for path, scope, handler in table]
 
     async def _list_users(self, request: Request) -> Response:
         params = dict(request.query_params)

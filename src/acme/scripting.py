@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from itertools import islice
 
 import msgspec
 from starlette.requests import Request
@@ -11,18 +10,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from acme.changes import PersonPatch
+from acme.channels import Channels
 from acme.clock import Clock
 from acme.faults import KINDS, Fault
 from acme.field_mask import EVERYTHING
 from acme.groups import Groups
 from acme.id_tokens import Forgery, IdTokens
-from acme.people import Person
+from acme.orders import Refused, json, order, read
+from acme.people import FIRST_HEAD, Person
 from acme.records import UserRecords, record
 from acme.request_log import Call
 from acme.safe import Safe
-from acme.tenant import AddressTaken, NobodyThere, Tenant
-
-T = TypeVar("T")
+from acme.tenant import Tenant
 
 
 class Advance(msgspec.Struct, forbid_unknown_fields=True):
@@ -38,12 +37,12 @@ class GroupChange(msgspec.Struct, forbid_unknown_fields=True):
     remove: list[str] = []
 
 
-class Refused(Exception):
-    """A script that makes no sense."""
+class Many(msgspec.Struct, forbid_unknown_fields=True):
+    """Several people at once: these, or the first of the listing but the three that tests rely on."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+    patch: PersonPatch
+    emails: list[str] = []
+    first: int = 0
 
 
 class Scripting:
@@ -57,6 +56,7 @@ class Scripting:
         id_tokens: IdTokens,
         faults: list[Fault],
         calls: deque[Call],
+        channels: Channels,
     ) -> None:
         self._tenant = tenant
         self._groups = groups
@@ -66,105 +66,91 @@ class Scripting:
         self._id_tokens = id_tokens
         self._faults = faults
         self._calls = calls
+        self._channels = channels
 
     def routes(self) -> list[Route]:
         return [
             Route("/sandbox/ready", self._ready),
             Route("/sandbox/requests", self._requests),
             Route("/sandbox/events", self._events),
-            _order("/sandbox/faults", self._add_fault),
-            _order("/sandbox/id-token", self._forge),
-            _order("/sandbox/people", self._hire),
-            _order("/sandbox/people/{email}", self._change),
-            _order("/sandbox/groups/{email}", self._change_group),
-            _order("/sandbox/clock", self._advance),
-            _order("/sandbox/keys/rotate", self._rotate),
-            _order("/sandbox/reset", self._reset),
+            order("/sandbox/faults", self._add_fault),
+            order("/sandbox/id-token", self._forge),
+            order("/sandbox/people", self._hire),
+            order("/sandbox/people/many", self._change_many),
+            order("/sandbox/people/{email}", self._change),
+            order("/sandbox/groups/{email}", self._change_group),
+            order("/sandbox/clock", self._advance),
+            order("/sandbox/keys/rotate", self._rotate),
+            order("/sandbox/reset", self._reset),
         ]
 
     async def _ready(self, _: Request) -> Response:
-        return _json({"people": self._tenant.size, "step": self._tenant.step, "now": self._clock.now()})
+        return json({"people": self._tenant.size, "step": self._tenant.step, "now": self._clock.now()})
 
     async def _requests(self, request: Request) -> Response:
         path = request.query_params.get("path")
         calls = [call for call in self._calls if path is None or call.path == path]
-        return _json({"count": len(calls), "requests": calls[-1000:]})
+        return json({"count": len(calls), "requests": calls[-1000:]})
 
     async def _events(self, _: Request) -> Response:
-        return _json({"step": self._tenant.step, "events": self._tenant.events})
+        return json({"step": self._tenant.step, "events": self._tenant.events})
 
     async def _add_fault(self, request: Request) -> Response:
-        fault = await _read(request, Fault)
+        fault = await read(request, Fault)
         if fault.kind not in KINDS:
             raise Refused(422, f"no fault is called {fault.kind!r}; there are {', '.join(sorted(KINDS))}")
         if fault.times < 1 or (fault.page is not None and fault.page < 1):
             raise Refused(422, "page and times count from 1")
         self._faults.append(fault)
-        return _json({"waiting": len(self._faults)})
+        return json({"waiting": len(self._faults)})
 
     async def _forge(self, request: Request) -> Response:
-        self._id_tokens.forge(await _read(request, Forgery))
-        return _json({})
+        self._id_tokens.forge(await read(request, Forgery))
+        return json({})
 
     async def _hire(self, request: Request) -> Response:
-        return self._person(self._tenant.hire(await _read(request, PersonPatch)), 201)
+        return self._person(self._tenant.hire(await read(request, PersonPatch)), 201)
 
     async def _change(self, request: Request) -> Response:
-        patch = await _read(request, PersonPatch)
+        patch = await read(request, PersonPatch)
         return self._person(self._tenant.change(request.path_params["email"], patch))
 
+    async def _change_many(self, request: Request) -> Response:
+        """All or none; one event each."""
+        many = await read(request, Many)
+        if msgspec.UNSET is not many.patch.primary_email or msgspec.UNSET is not many.patch.aliases:
+            raise Refused(422, "an address belongs to one person")
+        ids = [self._tenant.get(email).id for email in many.emails]
+        following = islice(self._tenant.listed_from(FIRST_HEAD), max(0, many.first))
+        ids += [self._tenant.person(number).id for number in following]
+        for person_id in ids:
+            self._tenant.change(person_id, many.patch)
+        return json({"step": self._tenant.step, "changed": len(ids)})
+
     async def _change_group(self, request: Request) -> Response:
-        change = await _read(request, GroupChange)
+        change = await read(request, GroupChange)
         group = self._groups.get(request.path_params["email"])
         added, removed = ([key.lower() for key in keys] for keys in (change.add, change.remove))
         self._tenant.change_group(group.address, added, removed)
-        return _json({"step": self._tenant.step})
+        return json({"step": self._tenant.step})
 
     async def _advance(self, request: Request) -> Response:
-        self._clock.advance((await _read(request, Advance)).days)
-        return _json({"now": self._clock.now()})
+        self._clock.advance((await read(request, Advance)).days)
+        return json({"now": self._clock.now()})
 
     async def _rotate(self, _: Request) -> Response:
         key = await asyncio.to_thread(self._safe.rotate)
-        return _json({"kid": key.kid})
+        return json({"kid": key.kid})
 
     async def _reset(self, request: Request) -> Response:
         """Back to the start in everything, or to an earlier step of the tenant."""
-        self._tenant.rewind((await _read(request, Reset)).to_step)
+        self._tenant.rewind((await read(request, Reset)).to_step)
         self._clock.reset()
         self._faults.clear()
         self._calls.clear()
+        self._channels.forget()
         self._id_tokens.reset()
-        return _json({"step": self._tenant.step})
+        return json({"step": self._tenant.step})
 
     def _person(self, person: Person, status: int = 200) -> Response:
-        return _json({"step": self._tenant.step, "user": record(person, self._columns)}, status)
-
-
-def _order(path: str, handler: Callable[[Request], Awaitable[Response]]) -> Route:
-    """For programs: a page in the developer's browser could otherwise send orders to loopback as well."""
-
-    async def from_a_program(request: Request) -> Response:
-        if "origin" in request.headers:
-            raise Refused(403, "orders are not taken from web pages")
-        return await handler(request)
-
-    return Route(path, from_a_program, methods=["POST"])
-
-
-async def _read(request: Request, kind: type[T]) -> T:
-    """An empty body stands for an empty object."""
-    try:
-        return msgspec.json.decode(await request.body() or b"{}", type=kind)
-    except msgspec.DecodeError as error:
-        raise Refused(422, str(error)) from None
-
-
-def _json(content: Mapping[str, object], status: int = 200) -> Response:
-    return Response(msgspec.json.encode(content), status, media_type="application/json")
-
-
-async def refuse(_: Request, error: Exception) -> Response:
-    """Starlette's handler for what can go wrong in a script."""
-    status = {NobodyThere: 404, AddressTaken: 409}.get(type(error), getattr(error, "status", 422))
-    return _json({"error": f"{type(error).__name__}: {error}"}, status)
+        return json({"step": self._tenant.step, "user": record(person, self._columns)}, status)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,6 +23,14 @@ class AddressTaken(ValueError):
     """The address belongs to somebody else."""
 
 
+class Change(NamedTuple):
+    """An event, and the person it is about; none before they were hired, or where it is about a group."""
+
+    event: Event
+    before: Person | None = None
+    after: Person | None = None
+
+
 class Tenant:
     """`size` people are listed; one in fifty more was deleted before `today` (a midnight, seconds)."""
 
@@ -31,6 +40,8 @@ class Tenant:
         self._today = today
         self._clock = clock
         self._leavers = range(size, size + size // 50)
+        self.listeners: list[Callable[[Change], None]] = []
+        """Told of every change as it happens; not of those that going back to a step repeats."""
         self._forget_changes()
 
     def _forget_changes(self) -> None:
@@ -194,14 +205,17 @@ class Tenant:
         added: list[str] | None = None,
         removed: list[str] | None = None,
     ) -> None:
-        self._apply(Event(self.step + 1, self._clock.now(), kind, about, patch, added or [], removed or []))
+        event = Event(self.step + 1, self._clock.now(), kind, about, patch, added or [], removed or [])
+        change = self._apply(event)
+        for listener in self.listeners:
+            listener(change)
 
-    def _apply(self, event: Event) -> None:
+    def _apply(self, event: Event) -> Change:
         self.events.append(event)
         self._listings.clear()
         if event.kind == "group_changed":
             self._apply_to_group(event)
-            return
+            return Change(event)
         number = self._population.number_of_id(event.about)
         if number is None or event.patch is None:
             raise NobodyThere(event.about)
@@ -214,6 +228,7 @@ class Tenant:
         after = msgspec.structs.replace(after, etag=f"{before.etag}.{event.step}")
         self._changed[number] = after
         self._addresses |= dict.fromkeys((after.email, *after.aliases), number)
+        return Change(event, None if event.kind == "hired" else before, after)
 
     def _newcomer(self, number: int, at: int) -> Person:
         return msgspec.structs.replace(
