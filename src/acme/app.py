@@ -5,7 +5,6 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from acme import drawing
 from acme.access_tokens import AccessTokens
 from acme.accounts import Accounts
 from acme.channels import Channels
@@ -20,6 +19,7 @@ from acme.id_tokens import IdTokens
 from acme.identity import Identity, write_files
 from acme.listing import PageTokens
 from acme.orders import Refused, refuse
+from acme.photos import Photos
 from acme.push import Push
 from acme.push_scripting import PushScripting
 from acme.records import UserRecords
@@ -60,12 +60,13 @@ def make_app(address: str, people: int, seed: int, home: Path) -> ASGIApp:
         SignIn(identity, accounts, grants),
         Tokens(identity, safe, accounts, grants, access_tokens, id_tokens, service_account),
         Push(channels, gate),
+        Photos(tenant, gate),
         Directory(tenant, groups, records, gate, PageTokens(seal, clock)),
         Scripting(tenant, groups, records, clock, safe, id_tokens, faults, calls, channels),
         PushScripting(channels, deliveries),
     )
     app = Starlette(
-        routes=[*(route for part in parts for route in part.routes()), *drawing.routes()],
+        routes=[route for part in parts for route in part.routes()],
         exception_handlers={
             GoogleError: answer,
             OAuthError: answer,

@@ -9,13 +9,14 @@ from acme.company import CUSTOMER, GROUP_SCOPE, MEMBER_SCOPE, ORG_UNIT_SCOPE, US
 from acme.faults import spoilt
 from acme.field_mask import EVERYTHING, Mask, below, parse, prune, refuse_unknown
 from acme.gate import Gate
-from acme.google_error import GoogleError, invalid, not_found
+from acme.google_error import invalid, not_found
 from acme.groups import Group, Groups
 from acme.listing import PageTokens, check_whose, page_size, users_page
 from acme.org_units import org_units
 from acme.records import Columns, Record, UserRecords, record
 from acme.reply import etag_of, reply
 from acme.tenant import NobodyThere, Tenant
+from acme.user_key import listed
 
 ROOT = "/admin/directory/v1"
 _encode = msgspec.json.Encoder().encode
@@ -61,11 +62,7 @@ class Directory:
     async def _get_user(self, request: Request) -> Response:
         params = dict(request.query_params)
         columns = self._columns(parse(params.get("fields", "*")), params)
-        person = self._tenant.find(request.path_params["user_key"])
-        if person is None:
-            raise not_found("userKey")
-        if person.deleted_at is not None:
-            raise GoogleError(412, "conditionNotMet", "User is deleted.")
+        person = listed(self._tenant, request.path_params["user_key"])
         return reply(request, _encode(record(person, columns)), f'"{person.etag}"')
 
     def _columns(self, mask: Mask, params: dict[str, str]) -> Columns:

@@ -20,6 +20,10 @@ def timestamp(at: int | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat()[:19] + ".000Z"
 
 
+def photo_etag(person: Person) -> str:
+    return f'"photo-{person.id}"'
+
+
 class Columns(NamedTuple):
     """The fields a mask asks for, sorted by what they cost."""
 
@@ -186,6 +190,6 @@ _MADE: dict[str, Maker] = {
     "locations": _locations,
     "aliases": lambda person: person.aliases or None,
     "nonEditableAliases": lambda person: [person.technical_alias],
-    "thumbnailPhotoEtag": lambda person: f'"photo-{person.id}"' if person.has_photo else None,
+    "thumbnailPhotoEtag": lambda person: photo_etag(person) if person.has_photo else None,
     "customSchemas": _custom_schemas,
 }
