@@ -9,6 +9,7 @@ from acme.access_tokens import AccessTokens
 from acme.accounts import Accounts
 from acme.channels import Channels
 from acme.clock import Clock
+from acme.days import Days
 from acme.deliveries import Deliveries
 from acme.directory import ROOT, Directory
 from acme.faults import Fault, Faults
@@ -44,6 +45,7 @@ def make_app(address: str, people: int, seed: int, home: Path) -> ASGIApp:
     seal = Seal(safe.secrets.seal)
     tenant = Tenant(people, seed, safe.secrets.today, clock)
     groups = Groups(tenant)
+    days = Days(tenant, groups, clock, seed)
     records = UserRecords(address)
     accounts = Accounts(tenant, records)
     grants = Grants()
@@ -62,7 +64,7 @@ def make_app(address: str, people: int, seed: int, home: Path) -> ASGIApp:
         Push(channels, gate),
         Photos(tenant, gate),
         Directory(tenant, groups, records, gate, PageTokens(seal, clock)),
-        Scripting(tenant, groups, records, clock, safe, id_tokens, faults, calls, channels),
+        Scripting(tenant, groups, days, records, clock, safe, id_tokens, faults, calls, channels),
         PushScripting(channels, deliveries),
     )
     app = Starlette(

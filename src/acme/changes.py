@@ -19,6 +19,7 @@ class PersonPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True, om
     aliases: list[str] | UnsetType = UNSET
     org_unit_path: str | UnsetType = UNSET
     department: str | UnsetType = UNSET
+    team: str | UnsetType = UNSET
     title: str | UnsetType = UNSET
     manager: str | UnsetType | None = UNSET
     employee_number: str | UnsetType = UNSET
@@ -33,7 +34,7 @@ class PersonPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True, om
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One step of the tenant's life. `kind`: hired, changed, group_changed."""
+    """One step of the tenant's life. `kind`: hired, changed, group_changed, day_ended."""
 
     step: int
     at: int
@@ -48,6 +49,7 @@ _SAME_VALUE = {
     "aliases": "aliases",
     "org_unit_path": "unit",
     "department": "department",
+    "team": "team",
     "title": "title",
     "manager": "manager",
     "employee_number": "employee_number",

@@ -61,6 +61,9 @@ class Groups:
         person = self._tenant.get(key)
         return [group for group in self.all if self._has(group, person.email, person.number)]
 
+    def has_person(self, group: Group, person: Person) -> bool:
+        return self._has(group, person.email, person.number)
+
     def _has(self, group: Group, address: str, number: int | None) -> bool:
         added, removed = self._tenant.group_changes(group.address)
         if address in added or address in removed:

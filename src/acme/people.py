@@ -13,13 +13,13 @@ _ADA, _BEN, _CY = range(3)
 _FIXED = ("ada", "ben", "cy")
 _FIXED_NAMES = (("Ada", "Lindqvist"), ("Ben", "Okoro"), ("Cy", "Marchetti-Rao"))
 FIRST_HEAD = len(_FIXED)
-_FIRST_REPORT = FIRST_HEAD + len(TEAMS)
+FIRST_REPORT = FIRST_HEAD + len(TEAMS)
 _FAN_OUT = 8
 
 # Each level of the tree of managers is one run of numbers: (its first number, how many of a team are in it).
 _LEVELS = [(FIRST_HEAD, 1)]
 while _LEVELS[-1][0] < 5_000_000:
-    _LEVELS.append((_FIRST_REPORT + (_LEVELS[-1][0] - FIRST_HEAD) * _FAN_OUT, _LEVELS[-1][1] * _FAN_OUT))
+    _LEVELS.append((FIRST_REPORT + (_LEVELS[-1][0] - FIRST_HEAD) * _FAN_OUT, _LEVELS[-1][1] * _FAN_OUT))
 
 # Google's ids are 21 digits. This walk through 20 digits can be undone, so an id says its number.
 _ID_SPACE = 10**20
@@ -138,7 +138,7 @@ class Population:
         draws = _DRAWS.unpack(blake2b(number.to_bytes(8, "big"), digest_size=40, key=self._key).digest())
         fate, joining, joined, login, login_at, safety, rank, place, extension = draws[:9]
         mobile, photo, schemas, title, left, contract, _spare, mark = draws[9:]
-        is_ordinary = number >= _FIRST_REPORT
+        is_ordinary = number >= FIRST_REPORT
         team = TEAMS[team_number(number)] if number >= FIRST_HEAD else TEAMS[(11, 0, 3)[number]]
         offices = offices_of(team)
         created_at = self._created_at(joining if is_ordinary else _CHANCES, joined)
@@ -197,15 +197,15 @@ class Population:
     def _manager(self, number: int) -> str | None:
         if number == _ADA:
             return None
-        if number < _FIRST_REPORT:
+        if number < FIRST_REPORT:
             return self.address_of(_ADA)
-        return self.address_of(FIRST_HEAD + (number - _FIRST_REPORT) // _FAN_OUT)
+        return self.address_of(FIRST_HEAD + (number - FIRST_REPORT) // _FAN_OUT)
 
 
 def _title(number: int, team: Team, draw: int) -> str:
     if number < FIRST_HEAD:
         return ("Managing director", "Sales operations lead", "Engineer")[number]
-    if number < _FIRST_REPORT:
+    if number < FIRST_REPORT:
         return f"Head of {team.name}"
     return team.titles[draw % len(team.titles)]
 

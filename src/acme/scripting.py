@@ -1,7 +1,7 @@
 """The stage directions: JSON over HTTP for tests and demonstrations, all under /sandbox/."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from itertools import islice
 
 import msgspec
@@ -12,6 +12,7 @@ from starlette.routing import Route
 from acme.changes import PersonPatch
 from acme.channels import Channels
 from acme.clock import Clock
+from acme.days import Days
 from acme.faults import KINDS, Fault
 from acme.field_mask import EVERYTHING
 from acme.groups import Groups
@@ -22,6 +23,8 @@ from acme.records import UserRecords, record
 from acme.request_log import Call
 from acme.safe import Safe
 from acme.tenant import Tenant
+
+_MOST_DAYS = 366
 
 
 class Advance(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,6 +53,7 @@ class Scripting:
         self,
         tenant: Tenant,
         groups: Groups,
+        days: Days,
         records: UserRecords,
         clock: Clock,
         safe: Safe,
@@ -60,6 +64,7 @@ class Scripting:
     ) -> None:
         self._tenant = tenant
         self._groups = groups
+        self._days = days
         self._columns = records.columns(EVERYTHING, EVERYTHING)
         self._clock = clock
         self._safe = safe
@@ -80,6 +85,7 @@ class Scripting:
             order("/sandbox/people/{email}", self._change),
             order("/sandbox/groups/{email}", self._change_group),
             order("/sandbox/clock", self._advance),
+            order("/sandbox/days", self._pass_days),
             order("/sandbox/keys/rotate", self._rotate),
             order("/sandbox/reset", self._reset),
         ]
@@ -137,6 +143,16 @@ class Scripting:
     async def _advance(self, request: Request) -> Response:
         self._clock.advance((await read(request, Advance)).days)
         return json({"now": self._clock.now()})
+
+    async def _pass_days(self, request: Request) -> Response:
+        days = (await read(request, Advance)).days
+        if not 1 <= days <= _MOST_DAYS:
+            raise Refused(422, f"days are 1 to {_MOST_DAYS}")
+        counts: Counter[str] = Counter()
+        for _ in range(days):
+            counts += self._days.pass_one()
+            await asyncio.sleep(0)  # a month of a large company takes a while, and others are waiting
+        return json({"step": self._tenant.step, "now": self._clock.now(), "counts": counts})
 
     async def _rotate(self, _: Request) -> Response:
         key = await asyncio.to_thread(self._safe.rotate)

@@ -9,6 +9,7 @@ import msgspec
 from acme.changes import Event, PersonPatch, changed
 from acme.clock import Clock
 from acme.company import CONTRACTORS_UNIT, TEAMS
+from acme.logins import Logins
 from acme.people import DAY, Person, Population
 
 UNDELETE_WINDOW = 20 * DAY
@@ -36,6 +37,7 @@ class Tenant:
 
     def __init__(self, size: int, seed: int, today: int, clock: Clock) -> None:
         self.size = size
+        self._seed = seed
         self._population = Population(seed, today)
         self._today = today
         self._clock = clock
@@ -49,7 +51,9 @@ class Tenant:
         self._changed: dict[int, Person] = {}
         self._addresses: dict[str, int] = {}
         self._group_changes: dict[str, tuple[list[str], set[str]]] = {}
-        self._end = self._leavers.stop
+        self._logins = Logins(self._seed)
+        self.end = self._leavers.stop
+        """The next newcomer's number."""
         self._listings: dict[object, list[int]] = {}
 
     # Looking up
@@ -58,8 +62,23 @@ class Tenant:
     def step(self) -> int:
         return len(self.events)
 
+    @property
+    def days_passed(self) -> int:
+        return len(self._logins.days)
+
     def person(self, number: int) -> Person:
         """Anyone ever employed, the deleted included."""
+        person = self._stored(number)
+        login = self._logins.last(person) if self._logins.days else None
+        if login is None:
+            return person
+        day, at = login
+        if at <= (person.last_login_at or 0):
+            return person
+        return msgspec.structs.replace(person, last_login_at=at, etag=f"{person.etag}.{day}")
+
+    def _stored(self, number: int) -> Person:
+        """Without the logins of days that passed."""
         return self._changed.get(number) or self._unchanged(number)
 
     def _unchanged(self, number: int) -> Person:
@@ -77,7 +96,7 @@ class Tenant:
     def find(self, key: str) -> Person | None:
         """By id, address or alias, in any case of letters; the deleted while they could be restored."""
         number = self._number(key.lower())
-        if number is None or not 0 <= number < self._end:
+        if number is None or not 0 <= number < self.end:
             return None
         person = self.person(number)
         return None if self._is_purged(person) else person
@@ -88,7 +107,7 @@ class Tenant:
         number = self._addresses.get(key)
         if number is None:
             number = self._population.number_of_address(key)
-        if number is None or not 0 <= number < self._end:
+        if number is None or not 0 <= number < self.end:
             return None
         person = self.person(number)
         return number if key in {person.email, *person.aliases, person.technical_alias} else None
@@ -115,7 +134,7 @@ class Tenant:
     # Listing
 
     def listed_from(self, number: int) -> Iterator[int]:
-        return (at for at in range(number, self._end) if not self.is_gone(at))
+        return (at for at in range(number, self.end) if not self.is_gone(at))
 
     def deleted_from(self, number: int) -> Iterator[int]:
         """Those who could still be restored."""
@@ -172,12 +191,16 @@ class Tenant:
     def hire(self, patch: PersonPatch) -> Person:
         """Someone new, made up where the patch is silent. Raises AddressTaken."""
         self._refuse_taken(patch, None)
-        number = self._end
+        number = self.end
         self._record("hired", self._population.id_of(number), patch)
         return self.person(number)
 
     def change_group(self, address: str, added: list[str], removed: list[str]) -> None:
         self._record("group_changed", address, None, added=added, removed=removed)
+
+    def end_day(self) -> None:
+        """A share of the people have signed in that day."""
+        self._record("day_ended", str(self.days_passed + 1), None)
 
     def rewind(self, step: int) -> None:
         """Back to what the tenant was after so many events; 0 is the start."""
@@ -213,22 +236,26 @@ class Tenant:
     def _apply(self, event: Event) -> Change:
         self.events.append(event)
         self._listings.clear()
+        if event.kind == "day_ended":
+            self._logins.days.append(event.at)
+            return Change(event)
         if event.kind == "group_changed":
             self._apply_to_group(event)
             return Change(event)
         number = self._population.number_of_id(event.about)
         if number is None or event.patch is None:
             raise NobodyThere(event.about)
-        before = self._newcomer(number, event.at) if event.kind == "hired" else self.person(number)
+        shown = None if event.kind == "hired" else self.person(number)
+        before = self._newcomer(number, event.at) if shown is None else self._stored(number)
         after = changed(before, event.patch, event.at)
         if event.kind == "hired":
             aliases = tuple(event.patch.aliases or ())
             after = msgspec.structs.replace(after, aliases=aliases)
-            self._end = number + 1
+            self.end = number + 1
         after = msgspec.structs.replace(after, etag=f"{before.etag}.{event.step}")
         self._changed[number] = after
         self._addresses |= dict.fromkeys((after.email, *after.aliases), number)
-        return Change(event, None if event.kind == "hired" else before, after)
+        return Change(event, shown, self.person(number))
 
     def _newcomer(self, number: int, at: int) -> Person:
         return msgspec.structs.replace(
