@@ -131,8 +131,8 @@ class Days:
     def _put(self, person: Person, group_key: str, *, is_in: bool) -> None:
         group = self._groups.find(group_key if "@" in group_key else f"{group_key}@{DOMAIN}")
         if group is not None and self._groups.has_person(group, person) is not is_in:
-            added, removed = ([person.email], []) if is_in else ([], [person.email])
-            self._tenant.change_group(group.address, added, removed)
+            add, remove = ([person.id], []) if is_in else ([], [person.id])
+            self._groups.change(group, add=add, remove=remove)
 
     def _change_somebody(self, chance: Random, patch: PersonPatch, suits: Callable[[Person], bool]) -> bool:
         person = self._somebody(chance, suits)

@@ -80,12 +80,12 @@ class Directory:
             raise not_found("userKey") from None
         position = self._page_tokens.position(request.url.path, params)
         end = position + page_size(params, 200, 200)
-        page = [self._group_record(group) for group in groups[position:end]]
+        page = [self._groups.record(group) for group in groups[position:end]]
         following = end if end < len(groups) else None
         return self._page(request, "groups", _encoded(request, "groups", page), following)
 
     async def _get_group(self, request: Request) -> Response:
-        group = self._group_record(self._get_group_by(request))
+        group = self._groups.record(self._get_group_by(request))
         kept = prune(group, parse(request.query_params.get("fields", "*")))
         return reply(request, _encode(kept), group["etag"])
 
@@ -120,21 +120,6 @@ class Directory:
             return self._groups.get(request.path_params["group_key"])
         except NobodyThere:
             raise not_found("groupKey") from None
-
-    def _group_record(self, group: Group) -> Record:
-        count = str(self._groups.member_count(group))
-        made: Record = {
-            "kind": "admin#directory#group",
-            "id": group.id,
-            "etag": etag_of(group.address.encode(), count.encode()),
-            "email": group.address,
-            "name": group.name,
-            "directMembersCount": count,
-            "description": group.description,
-            "adminCreated": True,
-            "nonEditableAliases": [f"{group.address}.test-google-a.com"],
-        }
-        return made | {"aliases": list(group.aliases)} if group.aliases else made
 
     def _page(
         self,

@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from acme.changes import PersonPatch
+from acme.changes import GroupPatch, PersonPatch
 from acme.channels import Channels
 from acme.clock import Clock
 from acme.days import Days
 from acme.faults import KINDS, Fault
 from acme.field_mask import EVERYTHING
-from acme.groups import Groups
+from acme.groups import Group, Groups
 from acme.id_tokens import Forgery, IdTokens
 from acme.orders import Refused, json, order, read
 from acme.people import FIRST_HEAD, Person
@@ -35,9 +35,17 @@ class Reset(msgspec.Struct, forbid_unknown_fields=True):
     to_step: int = 0
 
 
-class GroupChange(msgspec.Struct, forbid_unknown_fields=True):
-    add: list[str] = []
-    remove: list[str] = []
+class GroupOrder(GroupPatch):
+    """`add` and `remove` are members: people, other groups, or anybody's address."""
+
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    deleted: bool = False
+
+    @property
+    def patch(self) -> GroupPatch | None:
+        patch = GroupPatch(self.email, self.name, self.description)
+        return None if patch == GroupPatch() else patch
 
 
 class Many(msgspec.Struct, forbid_unknown_fields=True):
@@ -83,6 +91,7 @@ class Scripting:
             order("/sandbox/people", self._hire),
             order("/sandbox/people/many", self._change_many),
             order("/sandbox/people/{email}", self._change),
+            order("/sandbox/groups", self._create_group),
             order("/sandbox/groups/{email}", self._change_group),
             order("/sandbox/clock", self._advance),
             order("/sandbox/days", self._pass_days),
@@ -133,12 +142,25 @@ class Scripting:
             self._tenant.change(person_id, many.patch)
         return json({"step": self._tenant.step, "changed": len(ids)})
 
+    async def _create_group(self, request: Request) -> Response:
+        wanted = await read(request, GroupOrder)
+        patch = wanted.patch
+        if patch is None or not isinstance(patch.email, str) or "@" not in patch.email:
+            raise Refused(422, "a group needs an email")
+        group = self._groups.create(patch)
+        if wanted.add:
+            self._groups.change(group, add=wanted.add)
+        return self._group(group, 201)
+
     async def _change_group(self, request: Request) -> Response:
-        change = await read(request, GroupChange)
+        """A deleted group does not come back."""
+        wanted = await read(request, GroupOrder)
         group = self._groups.get(request.path_params["email"])
-        added, removed = ([key.lower() for key in keys] for keys in (change.add, change.remove))
-        self._tenant.change_group(group.address, added, removed)
-        return json({"step": self._tenant.step})
+        if wanted.deleted:
+            self._groups.delete(group)
+            return json({"step": self._tenant.step})
+        self._groups.change(group, add=wanted.add, remove=wanted.remove, patch=wanted.patch)
+        return self._group(self._groups.get(group.id))
 
     async def _advance(self, request: Request) -> Response:
         self._clock.advance((await read(request, Advance)).days)
@@ -170,3 +192,6 @@ class Scripting:
 
     def _person(self, person: Person, status: int = 200) -> Response:
         return json({"step": self._tenant.step, "user": record(person, self._columns)}, status)
+
+    def _group(self, group: Group, status: int = 200) -> Response:
+        return json({"step": self._tenant.step, "group": self._groups.record(group)}, status)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from acme.changes import Event, PersonPatch, changed
+from acme.changes import Event, GroupChanges, GroupPatch, PersonPatch, changed
 from acme.clock import Clock
 from acme.company import CONTRACTORS_UNIT, TEAMS
 from acme.logins import Logins
@@ -50,7 +50,10 @@ class Tenant:
         self.events: list[Event] = []
         self._changed: dict[int, Person] = {}
         self._addresses: dict[str, int] = {}
-        self._group_changes: dict[str, tuple[list[str], set[str]]] = {}
+        self.group_changes: dict[str, GroupChanges] = {}
+        """By the group's id."""
+        self.group_step: int | None = None
+        """The last step that was about a group."""
         self._logins = Logins(self._seed)
         self.end = self._leavers.stop
         """The next newcomer's number."""
@@ -175,10 +178,6 @@ class Tenant:
         )
         return sorted(set(parents) - {""})
 
-    def group_changes(self, address: str) -> tuple[list[str], set[str]]:
-        """Addresses scripts added to a group, and those they removed."""
-        return self._group_changes.get(address, ([], set()))
-
     # Changing
 
     def change(self, key: str, patch: PersonPatch) -> Person:
@@ -195,12 +194,20 @@ class Tenant:
         self._record("hired", self._population.id_of(number), patch)
         return self.person(number)
 
-    def change_group(self, address: str, added: list[str], removed: list[str]) -> None:
-        self._record("group_changed", address, None, added=added, removed=removed)
+    def create_group(self, group_id: str, group: GroupPatch) -> None:
+        self._record("group_created", group_id, group=group)
+
+    def change_group(
+        self, group_id: str, added: list[str], removed: list[str], group: GroupPatch | None = None
+    ) -> None:
+        self._record("group_changed", group_id, added=added, removed=removed, group=group)
+
+    def delete_group(self, group_id: str) -> None:
+        self._record("group_deleted", group_id)
 
     def end_day(self) -> None:
         """A share of the people have signed in that day."""
-        self._record("day_ended", str(self.days_passed + 1), None)
+        self._record("day_ended", str(self.days_passed + 1))
 
     def rewind(self, step: int) -> None:
         """Back to what the tenant was after so many events; 0 is the start."""
@@ -223,12 +230,14 @@ class Tenant:
         self,
         kind: str,
         about: str,
-        patch: PersonPatch | None,
+        patch: PersonPatch | None = None,
         *,
         added: list[str] | None = None,
         removed: list[str] | None = None,
+        group: GroupPatch | None = None,
     ) -> None:
-        event = Event(self.step + 1, self._clock.now(), kind, about, patch, added or [], removed or [])
+        moment = self._clock.now()
+        event = Event(self.step + 1, moment, kind, about, patch, added or [], removed or [], group)
         change = self._apply(event)
         for listener in self.listeners:
             listener(change)
@@ -239,7 +248,7 @@ class Tenant:
         if event.kind == "day_ended":
             self._logins.days.append(event.at)
             return Change(event)
-        if event.kind == "group_changed":
+        if event.kind.startswith("group_"):
             self._apply_to_group(event)
             return Change(event)
         number = self._population.number_of_id(event.about)
@@ -270,9 +279,10 @@ class Tenant:
         )
 
     def _apply_to_group(self, event: Event) -> None:
-        added, removed = self.group_changes(event.about)
-        self._group_changes[event.about] = (
-            [address for address in added if address not in event.removed]
-            + [address for address in event.added if address not in added],
-            (removed | set(event.removed)) - set(event.added),
-        )
+        self.group_step = event.step
+        changes = self.group_changes.setdefault(event.about, GroupChanges())
+        changes.is_new = changes.is_new or event.kind == "group_created"
+        changes.is_deleted = event.kind == "group_deleted"
+        changes.regroup(event.added, event.removed)
+        if event.group is not None:
+            changes.add(event.group)
