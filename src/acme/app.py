@@ -23,6 +23,7 @@ from acme.orders import Refused, refuse
 from acme.photos import Photos
 from acme.push import Push
 from acme.push_scripting import PushScripting
+from acme.quota import Quota
 from acme.records import UserRecords
 from acme.request_log import RequestLog, empty_log
 from acme.safe import Safe
@@ -54,7 +55,8 @@ def make_app(address: str, people: int, seed: int, home: Path) -> ASGIApp:
     service_account = ServiceAccount(identity, safe, tenant)
     faults: list[Fault] = []
     calls = empty_log()
-    gate = Gate(access_tokens)
+    quota = Quota()
+    gate = Gate(access_tokens, quota)
     deliveries = Deliveries()
     channels = Channels(address + ROOT, clock, deliveries)
     tenant.listeners.append(channels.notice)
@@ -64,7 +66,7 @@ def make_app(address: str, people: int, seed: int, home: Path) -> ASGIApp:
         Push(channels, gate),
         Photos(tenant, gate),
         Directory(tenant, groups, records, gate, PageTokens(seal, clock)),
-        Scripting(tenant, groups, days, records, clock, safe, id_tokens, faults, calls, channels),
+        Scripting(tenant, groups, days, records, clock, safe, id_tokens, faults, calls, channels, quota),
         PushScripting(channels, deliveries),
     )
     app = Starlette(

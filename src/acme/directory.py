@@ -141,30 +141,34 @@ class Directory:
             page[key] = msgspec.Raw(encoded)
         if following is not None:
             page["nextPageToken"] = self._page_tokens.make(request.url.path, params, following)
-        _spoil(page, key, spoilt(request))
+        self._spoil(page, key, request)
         return reply(
             request, _encode({name: page[name] for name in page if below(mask, name) is not None}), etag
         )
+
+    def _spoil(self, page: dict[str, object], key: str, request: Request) -> None:
+        """The replies that cost other programs their people."""
+        path, params = request.url.path, dict(request.query_params)
+        match spoilt(request):
+            case "missing-users-key":
+                page.pop(key, None)
+                page.pop("nextPageToken", None)
+            case "empty-users":
+                page[key] = []
+                page.pop("nextPageToken", None)
+            case "truncated":
+                page.pop("nextPageToken", None)
+            case "bad-token":
+                page["nextPageToken"] = "unusable"
+            case "expired-token":
+                page["nextPageToken"] = self._page_tokens.make(path, params, 0, is_expired=True)
+            case "loop":
+                page["nextPageToken"] = params.get("pageToken") or self._page_tokens.make(path, params, 0)
 
 
 def _encoded(request: Request, key: str, items: list[Record]) -> list[bytes]:
     mask = below(parse(request.query_params.get("fields", "*")), key) or EVERYTHING
     return [_encode(prune(item, mask)) for item in items]
-
-
-def _spoil(page: dict[str, object], key: str, fault: str | None) -> None:
-    """The replies that cost other programs their people."""
-    match fault:
-        case "missing-users-key":
-            page.pop(key, None)
-            page.pop("nextPageToken", None)
-        case "empty-users":
-            page[key] = []
-            page.pop("nextPageToken", None)
-        case "truncated":
-            page.pop("nextPageToken", None)
-        case "bad-token":
-            page["nextPageToken"] = "unusable"
 
 
 def _wanted_schemas(params: dict[str, str]) -> Mask | None:

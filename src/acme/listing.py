@@ -40,8 +40,9 @@ class PageTokens:
         self._seal = seal
         self._clock = clock
 
-    def make(self, path: str, params: dict[str, str], position: int) -> str:
-        return self._seal.close(PageToken(_listing(path, params), position, self._clock.now()))
+    def make(self, path: str, params: dict[str, str], position: int, *, is_expired: bool = False) -> str:
+        made_at = 0 if is_expired else self._clock.now()
+        return self._seal.close(PageToken(_listing(path, params), position, made_at))
 
     def position(self, path: str, params: dict[str, str]) -> int:
         """Where to go on; 0 without a token. Raises GoogleError 400 `invalid`."""

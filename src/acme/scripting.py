@@ -19,6 +19,7 @@ from acme.groups import Group, Groups
 from acme.id_tokens import Forgery, IdTokens
 from acme.orders import Refused, json, order, read
 from acme.people import FIRST_HEAD, Person
+from acme.quota import Quota
 from acme.records import UserRecords, record
 from acme.request_log import Call
 from acme.safe import Safe
@@ -29,6 +30,10 @@ _MOST_DAYS = 366
 
 class Advance(msgspec.Struct, forbid_unknown_fields=True):
     days: int
+
+
+class QuotaOrder(msgspec.Struct, forbid_unknown_fields=True):
+    per_minute: int | None = None
 
 
 class Reset(msgspec.Struct, forbid_unknown_fields=True):
@@ -69,6 +74,7 @@ class Scripting:
         faults: list[Fault],
         calls: deque[Call],
         channels: Channels,
+        quota: Quota,
     ) -> None:
         self._tenant = tenant
         self._groups = groups
@@ -80,6 +86,7 @@ class Scripting:
         self._faults = faults
         self._calls = calls
         self._channels = channels
+        self._quota = quota
 
     def routes(self) -> list[Route]:
         return [
@@ -87,6 +94,7 @@ class Scripting:
             Route("/sandbox/requests", self._requests),
             Route("/sandbox/events", self._events),
             order("/sandbox/faults", self._add_fault),
+            order("/sandbox/quota", self._limit),
             order("/sandbox/id-token", self._forge),
             order("/sandbox/people", self._hire),
             order("/sandbox/people/many", self._change_many),
@@ -118,6 +126,13 @@ class Scripting:
             raise Refused(422, "page and times count from 1")
         self._faults.append(fault)
         return json({"waiting": len(self._faults)})
+
+    async def _limit(self, request: Request) -> Response:
+        per_minute = (await read(request, QuotaOrder)).per_minute
+        if per_minute is not None and per_minute < 0:
+            raise Refused(422, "a quota is 0 at least, or null for none")
+        self._quota.limit(per_minute)
+        return json({"per_minute": per_minute})
 
     async def _forge(self, request: Request) -> Response:
         self._id_tokens.forge(await read(request, Forgery))
@@ -187,6 +202,7 @@ class Scripting:
         self._faults.clear()
         self._calls.clear()
         self._channels.forget()
+        self._quota.limit(None)
         self._id_tokens.reset()
         return json({"step": self._tenant.step})
 
