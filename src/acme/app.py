@@ -20,6 +20,7 @@ from acme.id_tokens import IdTokens
 from acme.identity import Identity, write_files
 from acme.listing import PageTokens
 from acme.orders import Refused, refuse
+from acme.page_cache import PageCache
 from acme.photos import Photos
 from acme.push import Push
 from acme.push_scripting import PushScripting
@@ -33,6 +34,7 @@ from acme.service_account import ServiceAccount
 from acme.sign_in import Grants, SignIn
 from acme.tenant import AddressTaken, NobodyThere, Tenant
 from acme.tokens import Tokens
+from acme.user_pages import UserPages
 
 
 def make_app(address: str, people: int, seed: int, home: Path) -> ASGIApp:
@@ -59,14 +61,15 @@ def make_app(address: str, people: int, seed: int, home: Path) -> ASGIApp:
     gate = Gate(access_tokens, quota)
     deliveries = Deliveries()
     channels = Channels(address + ROOT, clock, deliveries)
-    tenant.listeners.append(channels.notice)
+    page_cache = PageCache()
+    tenant.listeners += [channels, page_cache]
     parts = (
         SignIn(identity, accounts, grants),
         Tokens(identity, safe, accounts, grants, access_tokens, id_tokens, service_account),
         Push(channels, gate),
         Photos(tenant, gate),
-        Directory(tenant, groups, records, gate, PageTokens(seal, clock)),
-        Scripting(tenant, groups, days, records, clock, safe, id_tokens, faults, calls, channels, quota),
+        Directory(tenant, groups, UserPages(tenant, records, page_cache), gate, PageTokens(seal, clock)),
+        Scripting(tenant, groups, days, records, clock, safe, id_tokens, faults, calls, quota),
         PushScripting(channels, deliveries),
     )
     app = Starlette(

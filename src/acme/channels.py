@@ -65,9 +65,9 @@ class Channels:
         self._directory_url = directory_url
         self._clock = clock
         self._deliveries = deliveries
-        self.forget()
+        self.rewound()
 
-    def forget(self) -> None:
+    def rewound(self) -> None:
         """As if none had ever been opened."""
         self.longest_seconds = LONGEST_UNLESS_TOLD
         self._open: dict[str, Channel] = {}
@@ -111,7 +111,7 @@ class Channels:
     def is_expired(self, channel: Channel) -> bool:
         return channel.expires_at <= self._clock.now()
 
-    def notice(self, change: Change) -> None:
+    def changed(self, change: Change) -> None:
         """Tells whoever watches."""
         if change.after is None:
             return

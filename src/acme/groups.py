@@ -7,8 +7,7 @@ import msgspec
 from acme.changes import GroupChanges, GroupPatch
 from acme.company import CUSTOMER, DOMAIN, TEAMS
 from acme.people import FIRST_HEAD, Person, team_numbers
-from acme.records import Record
-from acme.reply import etag_of
+from acme.reply import Resource, etag_of
 from acme.tenant import AddressTaken, NobodyThere, Tenant
 
 _ID_START = "03acme"
@@ -93,7 +92,7 @@ class Groups:
     def member_count(self, group: Group) -> int:
         return len(self._others(group)) + sum(map(len, group.runs)) - len(self._excepted(group))
 
-    def members(self, group: Group, position: int) -> Iterator[tuple[int, Record]]:
+    def members(self, group: Group, position: int) -> Iterator[tuple[int, Resource]]:
         """Members from a position on, each with its own position."""
         others = self._others(group)
         for place in range(position, len(others)):
@@ -106,9 +105,9 @@ class Groups:
                     yield start + place, _person(self._tenant.person(run[place]), group)
             start += len(run)
 
-    def record(self, group: Group) -> Record:
+    def record(self, group: Group) -> Resource:
         """As groups.get gives it; the etag moves with anything shown."""
-        made: Record = {
+        made: Resource = {
             "kind": "admin#directory#group",
             "id": group.id,
             "email": group.address,
@@ -198,7 +197,7 @@ class Groups:
         named = {person.number for key in keys if key.isdecimal() and (person := self._tenant.find(key))}
         return {number for number in named | self._tenant.gone() if any(number in run for run in group.runs)}
 
-    def _member_by_key(self, key: str) -> Record:
+    def _member_by_key(self, key: str) -> Resource:
         if key == CUSTOMER:
             return _member(id=CUSTOMER, type="CUSTOMER")
         if (group := self.find(key)) is not None:
@@ -307,7 +306,7 @@ def _group(
     return Group(0, _address(local_part), name, description, nested, runs, outside, has_everyone, addresses)
 
 
-def _person(person: Person, group: Group) -> Record:
+def _person(person: Person, group: Group) -> Resource:
     role = "OWNER" if person.number == 0 else "MANAGER" if person.number == group.runs[0][0] else "MEMBER"
     return _member(id=person.id, email=person.email, role=role, type="USER", status=_status(person))
 
@@ -318,6 +317,6 @@ def _status(person: Person) -> str:
     return "ACTIVE" if person.suspended_at is None else "SUSPENDED"
 
 
-def _member(*, role: str = "MEMBER", **fields: str) -> Record:
+def _member(*, role: str = "MEMBER", **fields: str) -> Resource:
     etag = f'"m-{fields["id"]}-{role}-{fields.get("status", "")}"'
     return {"kind": "admin#directory#member", "etag": etag, "role": role, **fields}

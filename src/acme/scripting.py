@@ -10,7 +10,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from acme.changes import GroupPatch, PersonPatch
-from acme.channels import Channels
 from acme.clock import Clock
 from acme.days import Days
 from acme.faults import KINDS, Fault
@@ -73,7 +72,6 @@ class Scripting:
         id_tokens: IdTokens,
         faults: list[Fault],
         calls: deque[Call],
-        channels: Channels,
         quota: Quota,
     ) -> None:
         self._tenant = tenant
@@ -85,7 +83,6 @@ class Scripting:
         self._id_tokens = id_tokens
         self._faults = faults
         self._calls = calls
-        self._channels = channels
         self._quota = quota
 
     def routes(self) -> list[Route]:
@@ -201,13 +198,14 @@ class Scripting:
         self._clock.reset()
         self._faults.clear()
         self._calls.clear()
-        self._channels.forget()
         self._quota.limit(None)
         self._id_tokens.reset()
         return json({"step": self._tenant.step})
 
     def _person(self, person: Person, status: int = 200) -> Response:
-        return json({"step": self._tenant.step, "user": record(person, self._columns)}, status)
+        return json(
+            {"step": self._tenant.step, "user": msgspec.Raw(record(person, self._columns).encode())}, status
+        )
 
     def _group(self, group: Group, status: int = 200) -> Response:
         return json({"step": self._tenant.step, "group": self._groups.record(group)}, status)

@@ -1,8 +1,12 @@
 """The tenant: Acme's people as they are at one step, computed people plus the changes scripts have made."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from heapq import merge
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -12,8 +16,10 @@ from acme.company import CONTRACTORS_UNIT, TEAMS
 from acme.logins import Logins
 from acme.people import DAY, Person, Population
 
+T = TypeVar("T")
 UNDELETE_WINDOW = 20 * DAY
-_CACHED_LISTINGS = 16
+_CACHED_LISTINGS = 8  # 4 MB each at most, in a company of a million
+_CACHED_PREFIXES = 64  # half a megabyte each at most
 
 
 class NobodyThere(LookupError):
@@ -32,6 +38,19 @@ class Change(NamedTuple):
     after: Person | None = None
 
 
+class Glance(NamedTuple):
+    id: str
+    etag: str
+
+
+class Listener(Protocol):
+    def changed(self, change: Change) -> None:
+        """As it happens."""
+
+    def rewound(self) -> None:
+        """Everything is as it was at some step."""
+
+
 class Tenant:
     """`size` people are listed; one in fifty more was deleted before `today` (a midnight, seconds)."""
 
@@ -42,8 +61,11 @@ class Tenant:
         self._today = today
         self._clock = clock
         self._leavers = range(size, size + size // 50)
-        self.listeners: list[Callable[[Change], None]] = []
-        """Told of every change as it happens; not of those that going back to a step repeats."""
+        self.listeners: list[Listener] = []
+        self.revision = 0
+        """Another one after every change, and after going back."""
+        self._finding = asyncio.Lock()
+        self._prefixes: dict[str, Sequence[int]] = {}
         self._forget_changes()
 
     def _forget_changes(self) -> None:
@@ -57,7 +79,7 @@ class Tenant:
         self._logins = Logins(self._seed)
         self.end = self._leavers.stop
         """The next newcomer's number."""
-        self._listings: dict[object, list[int]] = {}
+        self._listings: dict[object, Sequence[int]] = {}
 
     # Looking up
 
@@ -153,18 +175,49 @@ class Tenant:
         person = self._changed.get(number)
         return person.email if person else self._population.address_of(number)
 
-    def aliases_of(self, number: int) -> tuple[str, ...]:
-        person = self._changed.get(number)
-        return person.aliases if person else self._population.aliases_of(number)
+    def glance(self, number: int) -> Glance:
+        """Cheaper than the whole person."""
+        is_computed = number not in self._changed and not self._logins.days
+        etag = self._population.etag_of(number) if is_computed else self.person(number).etag
+        return Glance(self._population.id_of(number), etag)
 
-    def remembered(self, what: object, find: Callable[[], list[int]]) -> list[int]:
-        """A filtered or sorted listing costs a walk through everybody: a few are kept until a change."""
-        key = (what, self._clock.now() // DAY)
-        if key not in self._listings:
-            if len(self._listings) >= _CACHED_LISTINGS:
-                del self._listings[next(iter(self._listings))]
-            self._listings[key] = find()
-        return self._listings[key]
+    async def remembered(self, what: object, find: Callable[[], list[int]]) -> Sequence[int]:
+        """A filtered or sorted listing costs a walk through everybody, in a thread that holds up nobody for
+        long: a few are kept until a change.
+        """
+        async with self._finding:
+            key = (what, self._clock.now() // DAY)
+            if key in self._listings:
+                return self._listings[key]
+            revision = self.revision
+            found = array("I", await asyncio.to_thread(find))
+            if revision == self.revision:
+                _put(self._listings, key, found, _CACHED_LISTINGS)
+            return found
+
+    async def starting_with(self, prefix: str, number: int) -> Iterator[int]:
+        """Those listed from a number on with an address or alias that begins so.
+
+        Who they would be without any change is found once; changes are looked at each time.
+        """
+        async with self._finding:
+            if prefix not in self._prefixes:
+                find = self._population.starting_with
+                found = array("I", await asyncio.to_thread(find, prefix, self._leavers.start))
+                _put(self._prefixes, prefix, found, _CACHED_PREFIXES)
+            computed = self._prefixes[prefix]
+        others = sorted(
+            at
+            for at, person in self._changed.items()
+            if at >= number
+            and person.deleted_at is None
+            and any(address.startswith(prefix) for address in (person.email, *person.aliases))
+        )
+        start = bisect_left(computed, number)
+        unchanged = (
+            at for at in (computed[place] for place in range(start, len(computed))) if at not in self._changed
+        )
+        return merge(unchanged, others)
 
     def units(self) -> list[str]:
         """Paths of all organizational units but the root, parents first."""
@@ -215,6 +268,9 @@ class Tenant:
         self._forget_changes()
         for event in kept:
             self._apply(event)
+        self.revision += 1
+        for listener in self.listeners:
+            listener.rewound()
 
     def _refuse_taken(self, patch: PersonPatch, owner: Person | None) -> None:
         wanted = {patch.primary_email} if isinstance(patch.primary_email, str) else set()
@@ -240,10 +296,11 @@ class Tenant:
         event = Event(self.step + 1, moment, kind, about, patch, added or [], removed or [], group)
         change = self._apply(event)
         for listener in self.listeners:
-            listener(change)
+            listener.changed(change)
 
     def _apply(self, event: Event) -> Change:
         self.events.append(event)
+        self.revision += 1
         self._listings.clear()
         if event.kind == "day_ended":
             self._logins.days.append(event.at)
@@ -286,3 +343,10 @@ class Tenant:
         changes.regroup(event.added, event.removed)
         if event.group is not None:
             changes.add(event.group)
+
+
+def _put(kept: dict[T, Sequence[int]], key: T, numbers: Sequence[int], most: int) -> None:
+    """The oldest makes room."""
+    while len(kept) >= most:
+        del kept[next(iter(kept))]
+    kept[key] = numbers
