@@ -1,5 +1,6 @@
 """The sandbox put together: every object made once, every part's routes."""
 
+from datetime import timedelta
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -18,6 +19,7 @@ from acme.google_error import GoogleError, OAuthError, answer
 from acme.groups import Groups
 from acme.id_tokens import IdTokens
 from acme.identity import Identity, write_files
+from acme.latency import Latency
 from acme.listing import PageTokens
 from acme.orders import Refused, refuse
 from acme.page_cache import PageCache
@@ -37,7 +39,7 @@ from acme.tokens import Tokens
 from acme.user_pages import UserPages
 
 
-def make_app(address: str, people: int, seed: int, home: Path) -> ASGIApp:
+def make_app(address: str, people: int, seed: int, home: Path, latency: timedelta) -> ASGIApp:
     """Writes what clients need into `home` on the way."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     safe = Safe(home)
@@ -82,4 +84,5 @@ def make_app(address: str, people: int, seed: int, home: Path) -> ASGIApp:
             Refused: refuse,
         },
     )
-    return RequestLog(Faults(app, faults), calls)
+    served = Faults(app, faults)
+    return RequestLog(Latency(served, latency.total_seconds()) if latency else served, calls)

@@ -66,7 +66,7 @@ class Directory:
         params = dict(request.query_params)
         columns = self._user_pages.columns(parse(params.get("fields", "*")), params)
         person = listed(self._tenant, request.path_params["user_key"])
-        return reply(request, record(person, columns).encode(), f'"{person.etag}"')
+        return reply(request, record(person, columns), f'"{person.etag}"')
 
     async def _list_groups(self, request: Request) -> Response:
         params = dict(request.query_params)

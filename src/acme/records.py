@@ -28,16 +28,16 @@ class Glanced(Protocol):
     def etag(self) -> str: ...
 
 
-Writer = Callable[[Person], str | None]
-"""The JSON of a field's value; None for a field that is left out, as Google leaves out what has no value."""
+Writer = Callable[[Person], str]
+"""A field's name and value; nothing for a field that is left out, as Google leaves out what has no value."""
 
 
 class Columns(NamedTuple):
-    """The fields a mask asks for, each with its name as JSON."""
+    """The fields a mask asks for."""
 
     constant: list[str]
-    glanced: list[tuple[str, Callable[[Glanced], str]]]
-    made: list[tuple[str, Writer]]
+    glanced: list[Callable[[Glanced], str]]
+    made: list[Writer]
 
 
 class UserRecords:
@@ -45,7 +45,7 @@ class UserRecords:
         self._address = address
         self._writers: dict[str, Writer] = _MADE | {
             "thumbnailPhotoUrl": lambda person: (
-                f'"{self.photo_address(person)}"' if person.has_photo else None
+                f'"thumbnailPhotoUrl":"{self.photo_address(person)}"' if person.has_photo else ""
             )
         }
         self.known = frozenset(self._writers) | _CONSTANT.keys() | _GLANCED.keys()
@@ -61,11 +61,9 @@ class UserRecords:
                 for name, value in _CONSTANT.items()
                 if (wanted := below(mask, name)) is not None
             ],
-            glanced=[
-                (f'"{name}":', write) for name, write in _GLANCED.items() if below(mask, name) is not None
-            ],
+            glanced=[write for name, write in _GLANCED.items() if below(mask, name) is not None],
             made=[
-                (f'"{name}":', _pruned(write, wanted) if wanted else write)
+                _pruned(name, write, wanted) if wanted else write
                 for name, write in self._writers.items()
                 if (wanted := self._wanted(name, mask, schemas)) is not None
             ],
@@ -78,16 +76,16 @@ class UserRecords:
         return schemas or wanted
 
 
-def record(person: Person, columns: Columns) -> str:
-    made = [start + text for start, write in columns.made if (text := write(person)) is not None]
-    glanced = [start + write(person) for start, write in columns.glanced]
-    return "{" + ",".join((*columns.constant, *glanced, *made)) + "}"
+def record(person: Person, columns: Columns) -> bytes:
+    glanced = [write(person) for write in columns.glanced]
+    made = filter(None, [write(person) for write in columns.made])
+    return f"{{{','.join((*columns.constant, *glanced, *made))}}}".encode()
 
 
-def glance(person: Glanced, columns: Columns) -> str:
+def glance(person: Glanced, columns: Columns) -> bytes:
     """The record, where only constant and glanced columns are wanted."""
-    glanced = [start + write(person) for start, write in columns.glanced]
-    return "{" + ",".join((*columns.constant, *glanced)) + "}"
+    glanced = [write(person) for write in columns.glanced]
+    return f"{{{','.join((*columns.constant, *glanced))}}}".encode()
 
 
 def photo_etag(person: Person) -> str:
@@ -105,17 +103,29 @@ _known_text: Callable[[str], str] = lru_cache(4_096)(_text)
 """For names, titles and the like, which a company has few of."""
 
 
-def _pruned(write: Writer, mask: Mask) -> Writer:
-    def written(person: Person) -> str | None:
-        text = write(person)
-        left = None if text is None else prune(msgspec.json.decode(text), mask)
-        return _text(left) if left else None
+def _pruned(name: str, write: Writer, mask: Mask) -> Writer:
+    def written(person: Person) -> str:
+        field = msgspec.json.decode(f"{{{write(person)}}}")
+        left = prune(field.get(name), mask)
+        return f'"{name}":{_text(left)}' if left else ""
 
     return written
 
 
-def _flag(holds: object) -> str:
-    return "true" if holds else "false"
+def _flag(name: str, holds: Callable[[Person], bool]) -> Writer:
+    texts = (f'"{name}":false', f'"{name}":true')
+    return lambda person: texts[holds(person)]
+
+
+def _moment(name: str, happened_at: Callable[[Person], int | None]) -> Writer:
+    def written(person: Person) -> str:
+        at = happened_at(person)
+        if at is None:
+            return ""
+        day, second = divmod(at, DAY)
+        return f'"{name}":"{_date(day)}{_MINUTES[second // 60]}{second % 60:02d}.000Z"'
+
+    return written
 
 
 @lru_cache(16_384)  # forty years
@@ -126,38 +136,31 @@ def _date(day: int) -> str:
 _MINUTES = tuple(f"{minute // 60:02d}:{minute % 60:02d}:" for minute in range(24 * 60))
 
 
-def _moment(at: int | None) -> str | None:
-    if at is None:
-        return None
-    day, second = divmod(at, DAY)
-    return f'"{_date(day)}{_MINUTES[second // 60]}{second % 60:02d}.000Z"'
-
-
 def _name(person: Person) -> str:
     given, family = _known_text(person.given), _known_text(person.family)
-    return f'{{"givenName":{given},"familyName":{family},"fullName":{given[:-1]} {family[1:]}}}'
+    return f'"name":{{"givenName":{given},"familyName":{family},"fullName":{given[:-1]} {family[1:]}}}'
 
 
 def _technical_alias(person: Person) -> str:
-    return f'{_text(person.email)[:-1]}.{TECHNICAL_DOMAIN}"'
+    return f'"nonEditableAliases":[{_text(person.email)[:-1]}.{TECHNICAL_DOMAIN}"]'
 
 
 def _emails(person: Person) -> str:
     email = _text(person.email)
     aliases = "".join([f'{{"address":{_text(alias)}}},' for alias in person.aliases])
     technical = f'{email[:-1]}.{TECHNICAL_DOMAIN}"'
-    return f'[{{"address":{email},"primary":true}},{aliases}{{"address":{technical}}}]'
+    return f'"emails":[{{"address":{email},"primary":true}},{aliases}{{"address":{technical}}}]'
 
 
-def _relations(person: Person) -> str | None:
+def _relations(person: Person) -> str:
     if not person.manager:
-        return None
-    return f'[{{"value":{_known_text(person.manager)},"type":"manager"}}]'
+        return ""
+    return f'"relations":[{{"value":{_known_text(person.manager)},"type":"manager"}}]'
 
 
 @lru_cache(4_096)
 def _organization(title: str, department: str, team: str) -> str:
-    return _text(
+    return '"organizations":' + _text(
         [
             {
                 "title": title,
@@ -172,7 +175,9 @@ def _organization(title: str, department: str, team: str) -> str:
 
 
 def _phones(person: Person) -> str:
-    work = f'[{{"value":"{person.office.phone.format(person.extension)}","type":"work","primary":true}}'
+    work = (
+        f'"phones":[{{"value":"{person.office.phone.format(person.extension)}","type":"work","primary":true}}'
+    )
     if not person.has_mobile:
         return work + "]"
     return f'{work},{{"value":"+44 7700 900{person.extension % 1000:03d}","type":"mobile"}}]'
@@ -180,7 +185,7 @@ def _phones(person: Person) -> str:
 
 @lru_cache(8_192)  # every desk there is
 def _location(building: str, floor: int, desk: int) -> str:
-    return _text(
+    return '"locations":' + _text(
         [
             {
                 "type": "desk",
@@ -203,13 +208,13 @@ _KNOWN_SKILLS = [
 ]
 
 
-def _custom_schemas(person: Person) -> str | None:
+def _custom_schemas(person: Person) -> str:
     if not person.has_schemas:
-        return None
+        return ""
     skill = person.extension % len(_SKILLS)
     return (
-        f'{{"Workplace":{{"badge":"B{person.number:06d}","city":{_known_text(person.office.city)},'
-        f'"bicycle":{_flag(skill % 3 == 0)}}},"Skills":{_KNOWN_SKILLS[skill]}}}'
+        f'"customSchemas":{{"Workplace":{{"badge":"B{person.number:06d}","city":{_known_text(person.office.city)},'
+        f'"bicycle":{_text(skill % 3 == 0)}}},"Skills":{_KNOWN_SKILLS[skill]}}}'
     )
 
 
@@ -223,37 +228,43 @@ _CONSTANT: dict[str, object] = {
     "includeInGlobalAddressList": True,
 }
 _GLANCED: dict[str, Callable[[Glanced], str]] = {
-    "id": lambda person: f'"{person.id}"',
-    "etag": lambda person: f'"\\"{person.etag}\\""',
+    "id": lambda person: f'"id":"{person.id}"',
+    "etag": lambda person: f'"etag":"\\"{person.etag}\\""',
 }
 _MADE: dict[str, Writer] = {
-    "primaryEmail": lambda person: _text(person.email),
-    "isAdmin": lambda person: _flag(person.is_admin),
-    "isDelegatedAdmin": lambda person: _flag(person.is_delegated_admin),
-    "orgUnitPath": lambda person: _known_text(person.unit),
-    "isEnrolledIn2Sv": lambda person: _flag(person.is_enrolled_in_2sv),
-    "isEnforcedIn2Sv": lambda person: _flag(person.is_enforced_in_2sv),
-    "isGuestUser": lambda person: _flag(person.is_guest),
+    "primaryEmail": lambda person: '"primaryEmail":' + _text(person.email),
+    "isAdmin": _flag("isAdmin", lambda person: person.is_admin),
+    "isDelegatedAdmin": _flag("isDelegatedAdmin", lambda person: person.is_delegated_admin),
+    "orgUnitPath": lambda person: '"orgUnitPath":' + _known_text(person.unit),
+    "isEnrolledIn2Sv": _flag("isEnrolledIn2Sv", lambda person: person.is_enrolled_in_2sv),
+    "isEnforcedIn2Sv": _flag("isEnforcedIn2Sv", lambda person: person.is_enforced_in_2sv),
+    "isGuestUser": _flag("isGuestUser", lambda person: person.is_guest),
     "name": _name,
-    "lastLoginTime": lambda person: _moment(person.last_login_at or 0),
-    "creationTime": lambda person: _moment(person.created_at),
-    "deletionTime": lambda person: _moment(person.deleted_at),
-    "agreedToTerms": lambda person: _flag(person.last_login_at is not None),
-    "suspended": lambda person: _flag(person.suspended_at is not None),
+    "lastLoginTime": _moment("lastLoginTime", lambda person: person.last_login_at or 0),
+    "creationTime": _moment("creationTime", lambda person: person.created_at),
+    "deletionTime": _moment("deletionTime", lambda person: person.deleted_at),
+    "agreedToTerms": _flag("agreedToTerms", lambda person: person.last_login_at is not None),
+    "suspended": _flag("suspended", lambda person: person.suspended_at is not None),
     "suspensionReason": lambda person: (
-        _known_text(person.suspension_reason) if person.suspended_at is not None else None
+        '"suspensionReason":' + _known_text(person.suspension_reason)
+        if person.suspended_at is not None
+        else ""
     ),
-    "suspensionTime": lambda person: _moment(person.suspended_at),
-    "archived": lambda person: _flag(person.archived_at is not None),
-    "archivalTime": lambda person: _moment(person.archived_at),
+    "suspensionTime": _moment("suspensionTime", lambda person: person.suspended_at),
+    "archived": _flag("archived", lambda person: person.archived_at is not None),
+    "archivalTime": _moment("archivalTime", lambda person: person.archived_at),
     "emails": _emails,
-    "externalIds": lambda person: f'[{{"value":{_text(person.employee_number)},"type":"organization"}}]',
+    "externalIds": lambda person: (
+        f'"externalIds":[{{"value":{_text(person.employee_number)},"type":"organization"}}]'
+    ),
     "relations": _relations,
     "organizations": lambda person: _organization(person.title, person.department, person.team),
     "phones": _phones,
     "locations": _locations,
-    "aliases": lambda person: _text(person.aliases) if person.aliases else None,
-    "nonEditableAliases": lambda person: f"[{_technical_alias(person)}]",
-    "thumbnailPhotoEtag": lambda person: _text(photo_etag(person)) if person.has_photo else None,
+    "aliases": lambda person: '"aliases":' + _text(person.aliases) if person.aliases else "",
+    "nonEditableAliases": _technical_alias,
+    "thumbnailPhotoEtag": lambda person: (
+        f'"thumbnailPhotoEtag":{_text(photo_etag(person))}' if person.has_photo else ""
+    ),
     "customSchemas": _custom_schemas,
 }

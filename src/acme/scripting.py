@@ -203,9 +203,7 @@ class Scripting:
         return json({"step": self._tenant.step})
 
     def _person(self, person: Person, status: int = 200) -> Response:
-        return json(
-            {"step": self._tenant.step, "user": msgspec.Raw(record(person, self._columns).encode())}, status
-        )
+        return json({"step": self._tenant.step, "user": msgspec.Raw(record(person, self._columns))}, status)
 
     def _group(self, group: Group, status: int = 200) -> Response:
         return json({"step": self._tenant.step, "group": self._groups.record(group)}, status)

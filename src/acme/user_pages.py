@@ -45,8 +45,8 @@ class UserPages:
         """One by one: five hundred people at a time would leave the processor's cache."""
         tenant = self._tenant
         if columns.made:
-            return ",".join([record(tenant.person(number), columns) for number in numbers]).encode()
-        return ",".join([glance(tenant.glance(number), columns) for number in numbers]).encode()
+            return b",".join([record(tenant.person(number), columns) for number in numbers])
+        return b",".join([glance(tenant.glance(number), columns) for number in numbers])
 
 
 def _page(mask: Mask, people: bytes, following: int | None, span: range) -> KeptPage:
