@@ -33,7 +33,7 @@ class AccessTokens:
         opened = self._seal.open(AccessToken, token.removeprefix(_PREFIX))
         return opened if opened and opened.expires_at > time.time() else None
 
-    def check(self, request: Request, scope: str) -> None:
+    def check(self, request: Request, scope: str) -> AccessToken:
         """Raises GoogleError 401 without a good token, 403 where it lacks the scope."""
         if "authorization" not in request.headers:
             raise GoogleError(401, "required", "Login Required.")
@@ -44,3 +44,4 @@ class AccessTokens:
             raise GoogleError(
                 403, "insufficientPermissions", "Request had insufficient authentication scopes."
             )
+        return token

@@ -19,6 +19,7 @@ class PersonPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True, om
     aliases: list[str] | UnsetType = UNSET
     org_unit_path: str | UnsetType = UNSET
     department: str | UnsetType = UNSET
+    team: str | UnsetType = UNSET
     title: str | UnsetType = UNSET
     manager: str | UnsetType | None = UNSET
     employee_number: str | UnsetType = UNSET
@@ -32,8 +33,44 @@ class PersonPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True, om
     has_photo: bool | UnsetType = UNSET
 
 
+class GroupPatch(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Fields left out stay as they are."""
+
+    email: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+
+
+class GroupChanges(msgspec.Struct):
+    """What scripts have made of a group so far. Members are ids, or addresses of outsiders."""
+
+    added: list[str] = []
+    removed: set[str] = set()
+    email: str | None = None
+    former_emails: list[str] = []
+    name: str | None = None
+    description: str | None = None
+    is_new: bool = False
+    is_deleted: bool = False
+
+    def add(self, patch: GroupPatch) -> None:
+        """A new address leaves the old one as an alias, as at Google; the caller knows the first one."""
+        if isinstance(patch.email, str):
+            self.former_emails += [self.email] if self.email else []
+            self.email = patch.email
+        self.name = patch.name if isinstance(patch.name, str) else self.name
+        self.description = patch.description if isinstance(patch.description, str) else self.description
+
+    def regroup(self, added: list[str], removed: list[str]) -> None:
+        self.added = [key for key in self.added if key not in removed]
+        self.added += [key for key in added if key not in self.added]
+        self.removed = (self.removed | set(removed)) - set(added)
+
+
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One step of the tenant's life. `kind`: hired, changed, group_changed."""
+    """One step of the tenant's life. `kind`: hired, changed, group_created, group_changed, group_deleted,
+    day_ended. `about` is an id, or the number of the day.
+    """
 
     step: int
     at: int
@@ -42,12 +79,14 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     patch: PersonPatch | None = None
     added: list[str] = []
     removed: list[str] = []
+    group: GroupPatch | None = None
 
 
 _SAME_VALUE = {
     "aliases": "aliases",
     "org_unit_path": "unit",
     "department": "department",
+    "team": "team",
     "title": "title",
     "manager": "manager",
     "employee_number": "employee_number",

@@ -1,27 +1,26 @@
 """The Directory API, read only: users, groups, members and organizational units."""
 
-from collections.abc import Awaitable, Callable
-
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from acme.access_tokens import AccessTokens
 from acme.company import CUSTOMER, GROUP_SCOPE, MEMBER_SCOPE, ORG_UNIT_SCOPE, USER_SCOPE
 from acme.faults import spoilt
-from acme.field_mask import EVERYTHING, Mask, below, parse, prune, refuse_unknown
-from acme.google_error import GoogleError, invalid, not_found
+from acme.field_mask import EVERYTHING, below, parse, prune, refuse_unknown
+from acme.gate import Gate
+from acme.google_error import invalid, not_found
 from acme.groups import Group, Groups
-from acme.listing import PageTokens, check_whose, page_size, users_page
+from acme.listing import PageTokens, check_whose, page_size
 from acme.org_units import org_units
-from acme.records import Columns, Record, UserRecords, record
-from acme.reply import etag_of, reply
+from acme.records import record
+from acme.reply import Resource, etag_of, reply, reply_zipped
 from acme.tenant import NobodyThere, Tenant
+from acme.user_key import listed
+from acme.user_pages import UserPages
 
 ROOT = "/admin/directory/v1"
 _encode = msgspec.json.Encoder().encode
-_Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Directory:
@@ -29,14 +28,14 @@ class Directory:
         self,
         tenant: Tenant,
         groups: Groups,
-        records: UserRecords,
-        tokens: AccessTokens,
+        user_pages: UserPages,
+        gate: Gate,
         page_tokens: PageTokens,
     ) -> None:
         self._tenant = tenant
         self._groups = groups
-        self._records = records
-        self._tokens = tokens
+        self._user_pages = user_pages
+        self._gate = gate
         self._page_tokens = page_tokens
 
     def routes(self) -> list[Route]:
@@ -48,39 +47,26 @@ class Directory:
             ("/groups/{group_key}/members", MEMBER_SCOPE, self._list_members),
             ("/customer/{customer}/orgunits", ORG_UNIT_SCOPE, self._list_org_units),
         )
-        return [Route(ROOT + path, self._allowed(scope, handler)) for path, scope, handler in table]
-
-    def _allowed(self, scope: str, handler: _Handler) -> _Handler:
-        async def checked(request: Request) -> Response:
-            self._tokens.check(request, scope)
-            return await handler(request)
-
-        return checked
+        return [Route(ROOT + path, self._gate.before(handler, scope)) for path, scope, handler in table]
 
     async def _list_users(self, request: Request) -> Response:
         params = dict(request.query_params)
         check_whose(params)
-        mask = parse(params.get("fields", "*"))
-        position = self._page_tokens.position(request.url.path, params)
-        numbers, following = users_page(self._tenant, params, position)
-        columns = self._columns(below(mask, "users") or EVERYTHING, params)
-        # One by one: five hundred records at a time would leave the processor's cache.
-        people = [_encode(record(self._tenant.person(number), columns)) for number in numbers]
-        return self._page(request, "users", people, following)
+        path = request.url.path
+        page = await self._user_pages.get(params, self._page_tokens.position(path, params))
+        if not page.has_people or spoilt(request):
+            people = [page.people.unzipped()] if page.has_people else []
+            return self._page(request, "users", people, page.following)
+        end = "]}"
+        if page.following is not None and page.has_token:
+            end = f'],"nextPageToken":"{self._page_tokens.make(path, params, page.following)}"}}'
+        return reply_zipped(request, page.people, end.encode(), page.etag)
 
     async def _get_user(self, request: Request) -> Response:
         params = dict(request.query_params)
-        columns = self._columns(parse(params.get("fields", "*")), params)
-        person = self._tenant.find(request.path_params["user_key"])
-        if person is None:
-            raise not_found("userKey")
-        if person.deleted_at is not None:
-            raise GoogleError(412, "conditionNotMet", "User is deleted.")
-        return reply(request, _encode(record(person, columns)), f'"{person.etag}"')
-
-    def _columns(self, mask: Mask, params: dict[str, str]) -> Columns:
-        refuse_unknown(mask, self._records.known)
-        return self._records.columns(mask, _wanted_schemas(params))
+        columns = self._user_pages.columns(parse(params.get("fields", "*")), params)
+        person = listed(self._tenant, request.path_params["user_key"])
+        return reply(request, record(person, columns), f'"{person.etag}"')
 
     async def _list_groups(self, request: Request) -> Response:
         params = dict(request.query_params)
@@ -93,12 +79,12 @@ class Directory:
             raise not_found("userKey") from None
         position = self._page_tokens.position(request.url.path, params)
         end = position + page_size(params, 200, 200)
-        page = [self._group_record(group) for group in groups[position:end]]
+        page = [self._groups.record(group) for group in groups[position:end]]
         following = end if end < len(groups) else None
         return self._page(request, "groups", _encoded(request, "groups", page), following)
 
     async def _get_group(self, request: Request) -> Response:
-        group = self._group_record(self._get_group_by(request))
+        group = self._groups.record(self._get_group_by(request))
         kept = prune(group, parse(request.query_params.get("fields", "*")))
         return reply(request, _encode(kept), group["etag"])
 
@@ -109,7 +95,7 @@ class Directory:
             raise invalid("includeDerivedMembership is not offered here")
         size = page_size(params, 200, 200)
         roles = {role for role in params.get("roles", "").split(",") if role}
-        page: list[Record] = []
+        page: list[Resource] = []
         following = None
         position = self._page_tokens.position(request.url.path, params)
         for place, member in self._groups.members(group, position):
@@ -134,21 +120,6 @@ class Directory:
         except NobodyThere:
             raise not_found("groupKey") from None
 
-    def _group_record(self, group: Group) -> Record:
-        count = str(self._groups.member_count(group))
-        made: Record = {
-            "kind": "admin#directory#group",
-            "id": group.id,
-            "etag": etag_of(group.address.encode(), count.encode()),
-            "email": group.address,
-            "name": group.name,
-            "directMembersCount": count,
-            "description": group.description,
-            "adminCreated": True,
-            "nonEditableAliases": [f"{group.address}.test-google-a.com"],
-        }
-        return made | {"aliases": list(group.aliases)} if group.aliases else made
-
     def _page(
         self,
         request: Request,
@@ -169,42 +140,31 @@ class Directory:
             page[key] = msgspec.Raw(encoded)
         if following is not None:
             page["nextPageToken"] = self._page_tokens.make(request.url.path, params, following)
-        _spoil(page, key, spoilt(request))
+        self._spoil(page, key, request)
         return reply(
             request, _encode({name: page[name] for name in page if below(mask, name) is not None}), etag
         )
 
+    def _spoil(self, page: dict[str, object], key: str, request: Request) -> None:
+        """The replies that cost other programs their people."""
+        path, params = request.url.path, dict(request.query_params)
+        match spoilt(request):
+            case "missing-users-key":
+                page.pop(key, None)
+                page.pop("nextPageToken", None)
+            case "empty-users":
+                page[key] = []
+                page.pop("nextPageToken", None)
+            case "truncated":
+                page.pop("nextPageToken", None)
+            case "bad-token":
+                page["nextPageToken"] = "unusable"
+            case "expired-token":
+                page["nextPageToken"] = self._page_tokens.make(path, params, 0, is_expired=True)
+            case "loop":
+                page["nextPageToken"] = params.get("pageToken") or self._page_tokens.make(path, params, 0)
 
-def _encoded(request: Request, key: str, items: list[Record]) -> list[bytes]:
+
+def _encoded(request: Request, key: str, items: list[Resource]) -> list[bytes]:
     mask = below(parse(request.query_params.get("fields", "*")), key) or EVERYTHING
     return [_encode(prune(item, mask)) for item in items]
-
-
-def _spoil(page: dict[str, object], key: str, fault: str | None) -> None:
-    """The replies that cost other programs their people."""
-    match fault:
-        case "missing-users-key":
-            page.pop(key, None)
-            page.pop("nextPageToken", None)
-        case "empty-users":
-            page[key] = []
-            page.pop("nextPageToken", None)
-        case "truncated":
-            page.pop("nextPageToken", None)
-        case "bad-token":
-            page["nextPageToken"] = "unusable"
-
-
-def _wanted_schemas(params: dict[str, str]) -> Mask | None:
-    """What `projection` and `customFieldMask` ask of the custom schemas; None for nothing."""
-    wanted = params.get("customFieldMask", "")
-    match params.get("projection", "basic").lower():
-        case "basic":
-            return None
-        case "full":
-            return EVERYTHING
-        case "custom" if wanted:
-            return dict.fromkeys(wanted.split(","), EVERYTHING)
-        case "custom":
-            raise invalid("customFieldMask")
-    raise invalid("projection")

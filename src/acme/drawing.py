@@ -5,25 +5,12 @@ import zlib
 from hashlib import blake2b
 from math import isqrt
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-
-_SIDE = 160
+SIDE = 160
 _BACKGROUNDS = ("dbe7f3", "e3efdc", "f6e6d3", "efe0ee", "dceeee", "f3dfdc", "e9e6d6")
 _CLOTHES = ("2f4b6e", "7a3b3b", "3e6250", "5b4a78", "8a6d2f", "33545c", "6b4a3a")
 _SKINS = ("f2d3b8", "e0b18c", "c68e63", "9c6a45", "6f4630", "f7dfcc")
 _HAIR = ("2b2320", "4a3222", "7a5230", "b08b4f", "8d8a87", "151515", "8c3d21")
 _BACKGROUND, _CLOTH, _SKIN, _HAIR_INK = range(4)
-
-
-def routes() -> list[Route]:
-    return [Route("/photos/{person_id}", _photo)]
-
-
-async def _photo(request: Request) -> Response:
-    headers = {"Cache-Control": "public, max-age=86400"}
-    return Response(portrait(request.path_params["person_id"]), 200, headers, "image/png")
 
 
 def portrait(person_id: str) -> bytes:
@@ -33,7 +20,7 @@ def portrait(person_id: str) -> bytes:
         colours[choice % len(colours)]
         for colours, choice in zip((_BACKGROUNDS, _CLOTHES, _SKINS, _HAIR), look, strict=False)
     )
-    rows = [bytearray(_SIDE) for _ in range(_SIDE)]
+    rows = [bytearray(SIDE) for _ in range(SIDE)]
     hair_length = 40 + look[4] % 46
     _ellipse(rows, _HAIR_INK, (80, 64 + hair_length // 4), (37 + look[5] % 5, hair_length))
     _ellipse(rows, _CLOTH, (80, 172), (62, 60))
@@ -45,14 +32,14 @@ def portrait(person_id: str) -> bytes:
 
 def _ellipse(rows: list[bytearray], ink: int, centre: tuple[int, int], radii: tuple[int, int]) -> None:
     across, down = radii
-    for y in range(max(0, centre[1] - down), min(_SIDE, centre[1] + down + 1)):
+    for y in range(max(0, centre[1] - down), min(SIDE, centre[1] + down + 1)):
         half = across * isqrt(down**2 - (y - centre[1]) ** 2) // down
-        left, right = max(0, centre[0] - half), min(_SIDE, centre[0] + half + 1)
+        left, right = max(0, centre[0] - half), min(SIDE, centre[0] + half + 1)
         rows[y][left:right] = bytes([ink]) * (right - left)
 
 
 def _png(rows: list[bytearray], palette: bytes) -> bytes:
-    header = struct.pack(">IIBBBBB", _SIDE, _SIDE, 8, 3, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 3, 0, 0, 0)
     pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
     chunks = ((b"IHDR", header), (b"PLTE", palette), (b"IDAT", pixels), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(

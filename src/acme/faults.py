@@ -34,6 +34,9 @@ _ERRORS: dict[str, GoogleError | OAuthError] = {
         "Admin SDK API has not been used in project 104729 before or it is disabled.",
         "usageLimits",
     ),
+    "insufficientPermissions": GoogleError(
+        403, "insufficientPermissions", "Request had insufficient authentication scopes."
+    ),
     "authError": GoogleError(401, "authError", "Invalid Credentials"),
     "notFound": GoogleError(404, "notFound", "Resource Not Found: userKey"),
     "conditionNotMet": GoogleError(412, "conditionNotMet", "User is deleted."),
@@ -45,7 +48,7 @@ _ERRORS: dict[str, GoogleError | OAuthError] = {
 _HTML = (
     "<!DOCTYPE html><html lang=en><title>Error 502 (Server Error)!!1</title><p><b>502.</b> That’s an error."
 )
-SPOILT = {"missing-users-key", "empty-users", "truncated", "bad-token"}
+SPOILT = {"missing-users-key", "empty-users", "truncated", "bad-token", "expired-token", "loop"}
 """Kinds that leave the call a 200; the listing itself makes them."""
 KINDS = frozenset(_ERRORS) | SPOILT | {"html", "text", "slow", "drop"}
 _SPOILT_KEY = "acme.spoilt"

@@ -1,6 +1,9 @@
 """users.list: which people, in which order, from where to where."""
 
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -40,8 +43,9 @@ class PageTokens:
         self._seal = seal
         self._clock = clock
 
-    def make(self, path: str, params: dict[str, str], position: int) -> str:
-        return self._seal.close(PageToken(_listing(path, params), position, self._clock.now()))
+    def make(self, path: str, params: dict[str, str], position: int, *, is_expired: bool = False) -> str:
+        made_at = 0 if is_expired else self._clock.now()
+        return self._seal.close(PageToken(_listing(path, params), position, made_at))
 
     def position(self, path: str, params: dict[str, str]) -> int:
         """Where to go on; 0 without a token. Raises GoogleError 400 `invalid`."""
@@ -86,60 +90,78 @@ def check_whose(params: dict[str, str]) -> None:
         raise GoogleError(404, "notFound", "Domain not found.")
 
 
-def users_page(tenant: Tenant, params: dict[str, str], position: int) -> tuple[list[int], int | None]:
-    """Numbers of the page's people, and where the next page starts if there is one.
+class Listing(NamedTuple):
+    """Which people users.list is asked for, and how many at a time."""
 
-    A plain listing's positions are people's own numbers, so hires and leavers between two pages make it
-    neither skip nor repeat anybody; a filtered or sorted one counts places.
-    """
-    size = page_size(params, 100, 500)
-    is_deleted = flag(params, "showDeleted")
-    order = params.get("orderBy")
-    if order is not None and order not in _SORT_KEYS:
-        raise invalid("orderBy")
-    if params.get("query") or order:
-        numbers = _chosen(tenant, params, order, is_deleted=is_deleted)
-        end = position + size
-        return numbers[position:end], end if end < len(numbers) else None
-    walk = tenant.deleted_from(position) if is_deleted else tenant.listed_from(position)
-    page = list(islice(walk, size + 1))
-    return page[:size], page[size] if len(page) > size else None
+    size: int
+    is_deleted: bool
+    query: str
+    order: str | None
+    is_descending: bool
 
-
-def _chosen(tenant: Tenant, params: dict[str, str], order: str | None, *, is_deleted: bool) -> list[int]:
-    query, sort_order = params.get("query", ""), params.get("sortOrder", "ASCENDING").upper()
-    clauses = parse(query)
-
-    def find() -> list[int]:
-        numbers = tenant.deleted_from(0) if is_deleted else tenant.listed_from(0)
-        if (prefix := email_prefix(clauses)) is not None:
-            found = [number for number in numbers if _has_prefix(tenant, number, prefix)]
-        else:
-            tests = [test_of(clause) for clause in clauses]
-            found = [
-                number
-                for number in numbers
-                if not tests or all(test(tenant.person(number)) for test in tests)
-            ]
-        return (
-            found
-            if order is None
-            else _sorted(tenant, found, order, is_descending=sort_order == "DESCENDING")
+    @classmethod
+    def of(cls, params: dict[str, str]) -> Self:
+        """Raises GoogleError 400."""
+        order = params.get("orderBy") or None
+        if order is not None and order not in _SORT_KEYS:
+            raise invalid("orderBy")
+        return cls(
+            size=page_size(params, 100, 500),
+            is_deleted=flag(params, "showDeleted"),
+            query=params.get("query", ""),
+            order=order,
+            is_descending=params.get("sortOrder", "ASCENDING").upper() == "DESCENDING",
         )
 
-    return tenant.remembered((query, order, sort_order, is_deleted), find)
+    @property
+    def depends_on_people_only(self) -> bool:
+        """And not on the day, as who may still be restored does, nor on everybody, as an order does."""
+        return not self.is_deleted and self.order is None
 
 
-def _has_prefix(tenant: Tenant, number: int, prefix: str) -> bool:
-    return tenant.address_of(number).startswith(prefix) or any(
-        alias.startswith(prefix) for alias in tenant.aliases_of(number)
-    )
+async def find_people(tenant: Tenant, listing: Listing, position: int) -> tuple[list[int], int | None]:
+    """Numbers of the page's people, and where the next page starts if there is one.
+
+    A listing's positions are people's own numbers, so hires and leavers between two pages make it neither
+    skip nor repeat anybody; a sorted one counts places.
+    """
+    if listing.order is not None:
+        numbers = await _chosen(tenant, listing)
+        end = position + listing.size
+        return list(numbers[position:end]), end if end < len(numbers) else None
+    page = list(islice(await _walk(tenant, listing, position), listing.size + 1))
+    return page[: listing.size], page[listing.size] if len(page) > listing.size else None
 
 
-def _sorted(tenant: Tenant, numbers: list[int], order: str, *, is_descending: bool) -> list[int]:
-    if order == "email":
-        return sorted(numbers, key=tenant.address_of, reverse=is_descending)
-    part = "given" if order == "givenName" else "family"
+async def _walk(tenant: Tenant, listing: Listing, position: int) -> Iterator[int]:
+    if not listing.query:
+        return tenant.deleted_from(position) if listing.is_deleted else tenant.listed_from(position)
+    prefix = email_prefix(parse(listing.query))
+    if prefix is not None and not listing.is_deleted:
+        return await tenant.starting_with(prefix, position)
+    numbers = await _chosen(tenant, listing)
+    return iter(numbers[bisect_left(numbers, position) :])
+
+
+async def _chosen(tenant: Tenant, listing: Listing) -> Sequence[int]:
+    tests = [test_of(clause) for clause in parse(listing.query)]
+
+    def find() -> list[int]:
+        numbers = tenant.deleted_from(0) if listing.is_deleted else tenant.listed_from(0)
+        found = [
+            number for number in numbers if not tests or all(test(tenant.person(number)) for test in tests)
+        ]
+        return found if listing.order is None else _sorted(tenant, found, listing)
+
+    return await tenant.remembered(listing._replace(size=0), find)
+
+
+def _sorted(tenant: Tenant, numbers: list[int], listing: Listing) -> list[int]:
+    if listing.order == "email":
+        return sorted(numbers, key=tenant.address_of, reverse=listing.is_descending)
+    part = "given" if listing.order == "givenName" else "family"
     return sorted(
-        numbers, key=lambda number: str(getattr(tenant.person(number), part)).lower(), reverse=is_descending
+        numbers,
+        key=lambda number: str(getattr(tenant.person(number), part)).lower(),
+        reverse=listing.is_descending,
     )

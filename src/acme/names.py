@@ -7,6 +7,7 @@ are spelled in plain letters, and no given name is also a family name (aliases t
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from math import gcd
 from typing import NamedTuple
 
@@ -103,9 +104,41 @@ def number_at(local_part: str, seed: int) -> int | None:
     given, family = (first, second) if first in _GIVEN_AT else (second, first)
     if given not in _GIVEN_AT or family not in _FAMILY_AT or digits == "1":
         return None
-    pair = _GIVEN_AT[given] * len(FAMILY) + _FAMILY_AT[family]
-    step = (pair - seed * 7919) * _STRIDE_BACK % _PAIRS
+    step = _step_of(_GIVEN_AT[given], _FAMILY_AT[family], seed)
     return (int(digits) - 1 if digits else 0) * _PAIRS + step
+
+
+def numbers_starting(prefix: str, seed: int, end: int, *, is_reversed: bool = False) -> Iterator[int]:
+    """Numbers below `end` whose `address` (or `reversed_address`) begins so, in no order.
+
+    Found from the names, without walking through everybody. A prefix that goes on after both names finds
+    all who share the two.
+    """
+    names = (FAMILY_PLAIN, GIVEN_PLAIN) if is_reversed else (GIVEN_PLAIN, FAMILY_PLAIN)
+    for first, second in _pairs_starting(prefix, *names):
+        given, family = (second, first) if is_reversed else (first, second)
+        yield from range(_step_of(given, family, seed), end, _PAIRS)
+
+
+def _pairs_starting(
+    prefix: str, firsts: tuple[str, ...], seconds: tuple[str, ...]
+) -> Iterator[tuple[int, int]]:
+    """Places of names that make `first.second` begin with the prefix, or the prefix with it."""
+    for at, first in enumerate(firsts):
+        start = first + "."
+        if start.startswith(prefix):
+            yield from ((at, place) for place in range(len(seconds)))
+        elif prefix.startswith(start):
+            rest = prefix.removeprefix(start)
+            yield from (
+                (at, place)
+                for place, second in enumerate(seconds)
+                if second.startswith(rest) or rest.startswith(second)
+            )
+
+
+def _step_of(given: int, family: int, seed: int) -> int:
+    return (given * len(FAMILY) + family - seed * 7919) * _STRIDE_BACK % _PAIRS
 
 
 def _suffix(lap: int) -> str:

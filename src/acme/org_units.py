@@ -1,14 +1,13 @@
 """Acme's organizational units as orgunits.list gives them."""
 
 from acme.google_error import invalid
-from acme.records import Record
-from acme.reply import etag_of
+from acme.reply import Resource, etag_of
 from acme.tenant import Tenant
 
 _TYPES = {"all", "children", "allIncludingParent"}
 
 
-def org_units(tenant: Tenant, params: dict[str, str]) -> list[Record]:
+def org_units(tenant: Tenant, params: dict[str, str]) -> list[Resource]:
     """Below `orgUnitPath` (the root): its children, or with `type=all` everything."""
     kind = params.get("type", "children")
     if kind not in _TYPES:
@@ -23,9 +22,9 @@ def org_units(tenant: Tenant, params: dict[str, str]) -> list[Record]:
     return [_org_unit(path) for path in paths]
 
 
-def _org_unit(path: str) -> Record:
+def _org_unit(path: str) -> Resource:
     parent, _, name = path.rpartition("/")
-    unit: Record = {
+    unit: Resource = {
         "kind": "admin#directory#orgUnit",
         "etag": etag_of(path.encode()),
         "name": name or "Acme",

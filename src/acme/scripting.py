@@ -1,49 +1,63 @@
 """The stage directions: JSON over HTTP for tests and demonstrations, all under /sandbox/."""
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from collections import Counter, deque
+from itertools import islice
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from acme.changes import PersonPatch
+from acme.changes import GroupPatch, PersonPatch
 from acme.clock import Clock
+from acme.days import Days
 from acme.faults import KINDS, Fault
 from acme.field_mask import EVERYTHING
-from acme.groups import Groups
+from acme.groups import Group, Groups
 from acme.id_tokens import Forgery, IdTokens
-from acme.people import Person
+from acme.orders import Refused, json, order, read
+from acme.people import FIRST_HEAD, Person
+from acme.quota import Quota
 from acme.records import UserRecords, record
 from acme.request_log import Call
 from acme.safe import Safe
-from acme.tenant import AddressTaken, NobodyThere, Tenant
+from acme.tenant import Tenant
 
-T = TypeVar("T")
+_MOST_DAYS = 366
 
 
 class Advance(msgspec.Struct, forbid_unknown_fields=True):
     days: int
 
 
+class QuotaOrder(msgspec.Struct, forbid_unknown_fields=True):
+    per_minute: int | None = None
+
+
 class Reset(msgspec.Struct, forbid_unknown_fields=True):
     to_step: int = 0
 
 
-class GroupChange(msgspec.Struct, forbid_unknown_fields=True):
-    add: list[str] = []
-    remove: list[str] = []
+class GroupOrder(GroupPatch):
+    """`add` and `remove` are members: people, other groups, or anybody's address."""
+
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    deleted: bool = False
+
+    @property
+    def patch(self) -> GroupPatch | None:
+        patch = GroupPatch(self.email, self.name, self.description)
+        return None if patch == GroupPatch() else patch
 
 
-class Refused(Exception):
-    """A script that makes no sense."""
+class Many(msgspec.Struct, forbid_unknown_fields=True):
+    """Several people at once: these, or the first of the listing but the three that tests rely on."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+    patch: PersonPatch
+    emails: list[str] = []
+    first: int = 0
 
 
 class Scripting:
@@ -51,120 +65,145 @@ class Scripting:
         self,
         tenant: Tenant,
         groups: Groups,
+        days: Days,
         records: UserRecords,
         clock: Clock,
         safe: Safe,
         id_tokens: IdTokens,
         faults: list[Fault],
         calls: deque[Call],
+        quota: Quota,
     ) -> None:
         self._tenant = tenant
         self._groups = groups
+        self._days = days
         self._columns = records.columns(EVERYTHING, EVERYTHING)
         self._clock = clock
         self._safe = safe
         self._id_tokens = id_tokens
         self._faults = faults
         self._calls = calls
+        self._quota = quota
 
     def routes(self) -> list[Route]:
         return [
             Route("/sandbox/ready", self._ready),
             Route("/sandbox/requests", self._requests),
             Route("/sandbox/events", self._events),
-            _order("/sandbox/faults", self._add_fault),
-            _order("/sandbox/id-token", self._forge),
-            _order("/sandbox/people", self._hire),
-            _order("/sandbox/people/{email}", self._change),
-            _order("/sandbox/groups/{email}", self._change_group),
-            _order("/sandbox/clock", self._advance),
-            _order("/sandbox/keys/rotate", self._rotate),
-            _order("/sandbox/reset", self._reset),
+            order("/sandbox/faults", self._add_fault),
+            order("/sandbox/quota", self._limit),
+            order("/sandbox/id-token", self._forge),
+            order("/sandbox/people", self._hire),
+            order("/sandbox/people/many", self._change_many),
+            order("/sandbox/people/{email}", self._change),
+            order("/sandbox/groups", self._create_group),
+            order("/sandbox/groups/{email}", self._change_group),
+            order("/sandbox/clock", self._advance),
+            order("/sandbox/days", self._pass_days),
+            order("/sandbox/keys/rotate", self._rotate),
+            order("/sandbox/reset", self._reset),
         ]
 
     async def _ready(self, _: Request) -> Response:
-        return _json({"people": self._tenant.size, "step": self._tenant.step, "now": self._clock.now()})
+        return json({"people": self._tenant.size, "step": self._tenant.step, "now": self._clock.now()})
 
     async def _requests(self, request: Request) -> Response:
         path = request.query_params.get("path")
         calls = [call for call in self._calls if path is None or call.path == path]
-        return _json({"count": len(calls), "requests": calls[-1000:]})
+        return json({"count": len(calls), "requests": calls[-1000:]})
 
     async def _events(self, _: Request) -> Response:
-        return _json({"step": self._tenant.step, "events": self._tenant.events})
+        return json({"step": self._tenant.step, "events": self._tenant.events})
 
     async def _add_fault(self, request: Request) -> Response:
-        fault = await _read(request, Fault)
+        fault = await read(request, Fault)
         if fault.kind not in KINDS:
             raise Refused(422, f"no fault is called {fault.kind!r}; there are {', '.join(sorted(KINDS))}")
         if fault.times < 1 or (fault.page is not None and fault.page < 1):
             raise Refused(422, "page and times count from 1")
         self._faults.append(fault)
-        return _json({"waiting": len(self._faults)})
+        return json({"waiting": len(self._faults)})
+
+    async def _limit(self, request: Request) -> Response:
+        per_minute = (await read(request, QuotaOrder)).per_minute
+        if per_minute is not None and per_minute < 0:
+            raise Refused(422, "a quota is 0 at least, or null for none")
+        self._quota.limit(per_minute)
+        return json({"per_minute": per_minute})
 
     async def _forge(self, request: Request) -> Response:
-        self._id_tokens.forge(await _read(request, Forgery))
-        return _json({})
+        self._id_tokens.forge(await read(request, Forgery))
+        return json({})
 
     async def _hire(self, request: Request) -> Response:
-        return self._person(self._tenant.hire(await _read(request, PersonPatch)), 201)
+        return self._person(self._tenant.hire(await read(request, PersonPatch)), 201)
 
     async def _change(self, request: Request) -> Response:
-        patch = await _read(request, PersonPatch)
+        patch = await read(request, PersonPatch)
         return self._person(self._tenant.change(request.path_params["email"], patch))
 
+    async def _change_many(self, request: Request) -> Response:
+        """All or none; one event each."""
+        many = await read(request, Many)
+        if msgspec.UNSET is not many.patch.primary_email or msgspec.UNSET is not many.patch.aliases:
+            raise Refused(422, "an address belongs to one person")
+        ids = [self._tenant.get(email).id for email in many.emails]
+        following = islice(self._tenant.listed_from(FIRST_HEAD), max(0, many.first))
+        ids += [self._tenant.person(number).id for number in following]
+        for person_id in ids:
+            self._tenant.change(person_id, many.patch)
+        return json({"step": self._tenant.step, "changed": len(ids)})
+
+    async def _create_group(self, request: Request) -> Response:
+        wanted = await read(request, GroupOrder)
+        patch = wanted.patch
+        if patch is None or not isinstance(patch.email, str) or "@" not in patch.email:
+            raise Refused(422, "a group needs an email")
+        group = self._groups.create(patch)
+        if wanted.add:
+            self._groups.change(group, add=wanted.add)
+        return self._group(group, 201)
+
     async def _change_group(self, request: Request) -> Response:
-        change = await _read(request, GroupChange)
+        """A deleted group does not come back."""
+        wanted = await read(request, GroupOrder)
         group = self._groups.get(request.path_params["email"])
-        added, removed = ([key.lower() for key in keys] for keys in (change.add, change.remove))
-        self._tenant.change_group(group.address, added, removed)
-        return _json({"step": self._tenant.step})
+        if wanted.deleted:
+            self._groups.delete(group)
+            return json({"step": self._tenant.step})
+        self._groups.change(group, add=wanted.add, remove=wanted.remove, patch=wanted.patch)
+        return self._group(self._groups.get(group.id))
 
     async def _advance(self, request: Request) -> Response:
-        self._clock.advance((await _read(request, Advance)).days)
-        return _json({"now": self._clock.now()})
+        self._clock.advance((await read(request, Advance)).days)
+        return json({"now": self._clock.now()})
+
+    async def _pass_days(self, request: Request) -> Response:
+        days = (await read(request, Advance)).days
+        if not 1 <= days <= _MOST_DAYS:
+            raise Refused(422, f"days are 1 to {_MOST_DAYS}")
+        counts: Counter[str] = Counter()
+        for _ in range(days):
+            counts += self._days.pass_one()
+            await asyncio.sleep(0)  # a month of a large company takes a while, and others are waiting
+        return json({"step": self._tenant.step, "now": self._clock.now(), "counts": counts})
 
     async def _rotate(self, _: Request) -> Response:
         key = await asyncio.to_thread(self._safe.rotate)
-        return _json({"kid": key.kid})
+        return json({"kid": key.kid})
 
     async def _reset(self, request: Request) -> Response:
         """Back to the start in everything, or to an earlier step of the tenant."""
-        self._tenant.rewind((await _read(request, Reset)).to_step)
+        self._tenant.rewind((await read(request, Reset)).to_step)
         self._clock.reset()
         self._faults.clear()
         self._calls.clear()
+        self._quota.limit(None)
         self._id_tokens.reset()
-        return _json({"step": self._tenant.step})
+        return json({"step": self._tenant.step})
 
     def _person(self, person: Person, status: int = 200) -> Response:
-        return _json({"step": self._tenant.step, "user": record(person, self._columns)}, status)
+        return json({"step": self._tenant.step, "user": msgspec.Raw(record(person, self._columns))}, status)
 
-
-def _order(path: str, handler: Callable[[Request], Awaitable[Response]]) -> Route:
-    """For programs: a page in the developer's browser could otherwise send orders to loopback as well."""
-
-    async def from_a_program(request: Request) -> Response:
-        if "origin" in request.headers:
-            raise Refused(403, "orders are not taken from web pages")
-        return await handler(request)
-
-    return Route(path, from_a_program, methods=["POST"])
-
-
-async def _read(request: Request, kind: type[T]) -> T:
-    """An empty body stands for an empty object."""
-    try:
-        return msgspec.json.decode(await request.body() or b"{}", type=kind)
-    except msgspec.DecodeError as error:
-        raise Refused(422, str(error)) from None
-
-
-def _json(content: Mapping[str, object], status: int = 200) -> Response:
-    return Response(msgspec.json.encode(content), status, media_type="application/json")
-
-
-async def refuse(_: Request, error: Exception) -> Response:
-    """Starlette's handler for what can go wrong in a script."""
-    status = {NobodyThere: 404, AddressTaken: 409}.get(type(error), getattr(error, "status", 422))
-    return _json({"error": f"{type(error).__name__}: {error}"}, status)
+    def _group(self, group: Group, status: int = 200) -> Response:
+        return json({"step": self._tenant.step, "group": self._groups.record(group)}, status)

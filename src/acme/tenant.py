@@ -1,17 +1,25 @@
 """The tenant: Acme's people as they are at one step, computed people plus the changes scripts have made."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from heapq import merge
 from itertools import chain
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from acme.changes import Event, PersonPatch, changed
+from acme.changes import Event, GroupChanges, GroupPatch, PersonPatch, changed
 from acme.clock import Clock
 from acme.company import CONTRACTORS_UNIT, TEAMS
+from acme.logins import Logins
 from acme.people import DAY, Person, Population
 
+T = TypeVar("T")
 UNDELETE_WINDOW = 20 * DAY
-_CACHED_LISTINGS = 16
+_CACHED_LISTINGS = 8  # 4 MB each at most, in a company of a million
+_CACHED_PREFIXES = 64  # half a megabyte each at most
 
 
 class NobodyThere(LookupError):
@@ -22,24 +30,56 @@ class AddressTaken(ValueError):
     """The address belongs to somebody else."""
 
 
+class Change(NamedTuple):
+    """An event, and the person it is about; none before they were hired, or where it is about a group."""
+
+    event: Event
+    before: Person | None = None
+    after: Person | None = None
+
+
+class Glance(NamedTuple):
+    id: str
+    etag: str
+
+
+class Listener(Protocol):
+    def changed(self, change: Change) -> None:
+        """As it happens."""
+
+    def rewound(self) -> None:
+        """Everything is as it was at some step."""
+
+
 class Tenant:
     """`size` people are listed; one in fifty more was deleted before `today` (a midnight, seconds)."""
 
     def __init__(self, size: int, seed: int, today: int, clock: Clock) -> None:
         self.size = size
+        self._seed = seed
         self._population = Population(seed, today)
         self._today = today
         self._clock = clock
         self._leavers = range(size, size + size // 50)
+        self.listeners: list[Listener] = []
+        self.revision = 0
+        """Another one after every change, and after going back."""
+        self._finding = asyncio.Lock()
+        self._prefixes: dict[str, Sequence[int]] = {}
         self._forget_changes()
 
     def _forget_changes(self) -> None:
         self.events: list[Event] = []
         self._changed: dict[int, Person] = {}
         self._addresses: dict[str, int] = {}
-        self._group_changes: dict[str, tuple[list[str], set[str]]] = {}
-        self._end = self._leavers.stop
-        self._listings: dict[object, list[int]] = {}
+        self.group_changes: dict[str, GroupChanges] = {}
+        """By the group's id."""
+        self.group_step: int | None = None
+        """The last step that was about a group."""
+        self._logins = Logins(self._seed)
+        self.end = self._leavers.stop
+        """The next newcomer's number."""
+        self._listings: dict[object, Sequence[int]] = {}
 
     # Looking up
 
@@ -47,8 +87,23 @@ class Tenant:
     def step(self) -> int:
         return len(self.events)
 
+    @property
+    def days_passed(self) -> int:
+        return len(self._logins.days)
+
     def person(self, number: int) -> Person:
         """Anyone ever employed, the deleted included."""
+        person = self._stored(number)
+        login = self._logins.last(person) if self._logins.days else None
+        if login is None:
+            return person
+        day, at = login
+        if at <= (person.last_login_at or 0):
+            return person
+        return msgspec.structs.replace(person, last_login_at=at, etag=f"{person.etag}.{day}")
+
+    def _stored(self, number: int) -> Person:
+        """Without the logins of days that passed."""
         return self._changed.get(number) or self._unchanged(number)
 
     def _unchanged(self, number: int) -> Person:
@@ -66,7 +121,7 @@ class Tenant:
     def find(self, key: str) -> Person | None:
         """By id, address or alias, in any case of letters; the deleted while they could be restored."""
         number = self._number(key.lower())
-        if number is None or not 0 <= number < self._end:
+        if number is None or not 0 <= number < self.end:
             return None
         person = self.person(number)
         return None if self._is_purged(person) else person
@@ -77,7 +132,7 @@ class Tenant:
         number = self._addresses.get(key)
         if number is None:
             number = self._population.number_of_address(key)
-        if number is None or not 0 <= number < self._end:
+        if number is None or not 0 <= number < self.end:
             return None
         person = self.person(number)
         return number if key in {person.email, *person.aliases, person.technical_alias} else None
@@ -104,7 +159,7 @@ class Tenant:
     # Listing
 
     def listed_from(self, number: int) -> Iterator[int]:
-        return (at for at in range(number, self._end) if not self.is_gone(at))
+        return (at for at in range(number, self.end) if not self.is_gone(at))
 
     def deleted_from(self, number: int) -> Iterator[int]:
         """Those who could still be restored."""
@@ -120,18 +175,49 @@ class Tenant:
         person = self._changed.get(number)
         return person.email if person else self._population.address_of(number)
 
-    def aliases_of(self, number: int) -> tuple[str, ...]:
-        person = self._changed.get(number)
-        return person.aliases if person else self._population.aliases_of(number)
+    def glance(self, number: int) -> Glance:
+        """Cheaper than the whole person."""
+        is_computed = number not in self._changed and not self._logins.days
+        etag = self._population.etag_of(number) if is_computed else self.person(number).etag
+        return Glance(self._population.id_of(number), etag)
 
-    def remembered(self, what: object, find: Callable[[], list[int]]) -> list[int]:
-        """A filtered or sorted listing costs a walk through everybody: a few are kept until a change."""
-        key = (what, self._clock.now() // DAY)
-        if key not in self._listings:
-            if len(self._listings) >= _CACHED_LISTINGS:
-                del self._listings[next(iter(self._listings))]
-            self._listings[key] = find()
-        return self._listings[key]
+    async def remembered(self, what: object, find: Callable[[], list[int]]) -> Sequence[int]:
+        """A filtered or sorted listing costs a walk through everybody, in a thread that holds up nobody for
+        long: a few are kept until a change.
+        """
+        async with self._finding:
+            key = (what, self._clock.now() // DAY)
+            if key in self._listings:
+                return self._listings[key]
+            revision = self.revision
+            found = array("I", await asyncio.to_thread(find))
+            if revision == self.revision:
+                _put(self._listings, key, found, _CACHED_LISTINGS)
+            return found
+
+    async def starting_with(self, prefix: str, number: int) -> Iterator[int]:
+        """Those listed from a number on with an address or alias that begins so.
+
+        Who they would be without any change is found once; changes are looked at each time.
+        """
+        async with self._finding:
+            if prefix not in self._prefixes:
+                find = self._population.starting_with
+                found = array("I", await asyncio.to_thread(find, prefix, self._leavers.start))
+                _put(self._prefixes, prefix, found, _CACHED_PREFIXES)
+            computed = self._prefixes[prefix]
+        others = sorted(
+            at
+            for at, person in self._changed.items()
+            if at >= number
+            and person.deleted_at is None
+            and any(address.startswith(prefix) for address in (person.email, *person.aliases))
+        )
+        start = bisect_left(computed, number)
+        unchanged = (
+            at for at in (computed[place] for place in range(start, len(computed))) if at not in self._changed
+        )
+        return merge(unchanged, others)
 
     def units(self) -> list[str]:
         """Paths of all organizational units but the root, parents first."""
@@ -145,10 +231,6 @@ class Tenant:
         )
         return sorted(set(parents) - {""})
 
-    def group_changes(self, address: str) -> tuple[list[str], set[str]]:
-        """Addresses scripts added to a group, and those they removed."""
-        return self._group_changes.get(address, ([], set()))
-
     # Changing
 
     def change(self, key: str, patch: PersonPatch) -> Person:
@@ -161,12 +243,24 @@ class Tenant:
     def hire(self, patch: PersonPatch) -> Person:
         """Someone new, made up where the patch is silent. Raises AddressTaken."""
         self._refuse_taken(patch, None)
-        number = self._end
+        number = self.end
         self._record("hired", self._population.id_of(number), patch)
         return self.person(number)
 
-    def change_group(self, address: str, added: list[str], removed: list[str]) -> None:
-        self._record("group_changed", address, None, added=added, removed=removed)
+    def create_group(self, group_id: str, group: GroupPatch) -> None:
+        self._record("group_created", group_id, group=group)
+
+    def change_group(
+        self, group_id: str, added: list[str], removed: list[str], group: GroupPatch | None = None
+    ) -> None:
+        self._record("group_changed", group_id, added=added, removed=removed, group=group)
+
+    def delete_group(self, group_id: str) -> None:
+        self._record("group_deleted", group_id)
+
+    def end_day(self) -> None:
+        """A share of the people have signed in that day."""
+        self._record("day_ended", str(self.days_passed + 1))
 
     def rewind(self, step: int) -> None:
         """Back to what the tenant was after so many events; 0 is the start."""
@@ -174,6 +268,9 @@ class Tenant:
         self._forget_changes()
         for event in kept:
             self._apply(event)
+        self.revision += 1
+        for listener in self.listeners:
+            listener.rewound()
 
     def _refuse_taken(self, patch: PersonPatch, owner: Person | None) -> None:
         wanted = {patch.primary_email} if isinstance(patch.primary_email, str) else set()
@@ -189,31 +286,42 @@ class Tenant:
         self,
         kind: str,
         about: str,
-        patch: PersonPatch | None,
+        patch: PersonPatch | None = None,
         *,
         added: list[str] | None = None,
         removed: list[str] | None = None,
+        group: GroupPatch | None = None,
     ) -> None:
-        self._apply(Event(self.step + 1, self._clock.now(), kind, about, patch, added or [], removed or []))
+        moment = self._clock.now()
+        event = Event(self.step + 1, moment, kind, about, patch, added or [], removed or [], group)
+        change = self._apply(event)
+        for listener in self.listeners:
+            listener.changed(change)
 
-    def _apply(self, event: Event) -> None:
+    def _apply(self, event: Event) -> Change:
         self.events.append(event)
+        self.revision += 1
         self._listings.clear()
-        if event.kind == "group_changed":
+        if event.kind == "day_ended":
+            self._logins.days.append(event.at)
+            return Change(event)
+        if event.kind.startswith("group_"):
             self._apply_to_group(event)
-            return
+            return Change(event)
         number = self._population.number_of_id(event.about)
         if number is None or event.patch is None:
             raise NobodyThere(event.about)
-        before = self._newcomer(number, event.at) if event.kind == "hired" else self.person(number)
+        shown = None if event.kind == "hired" else self.person(number)
+        before = self._newcomer(number, event.at) if shown is None else self._stored(number)
         after = changed(before, event.patch, event.at)
         if event.kind == "hired":
             aliases = tuple(event.patch.aliases or ())
             after = msgspec.structs.replace(after, aliases=aliases)
-            self._end = number + 1
+            self.end = number + 1
         after = msgspec.structs.replace(after, etag=f"{before.etag}.{event.step}")
         self._changed[number] = after
         self._addresses |= dict.fromkeys((after.email, *after.aliases), number)
+        return Change(event, shown, self.person(number))
 
     def _newcomer(self, number: int, at: int) -> Person:
         return msgspec.structs.replace(
@@ -228,9 +336,17 @@ class Tenant:
         )
 
     def _apply_to_group(self, event: Event) -> None:
-        added, removed = self.group_changes(event.about)
-        self._group_changes[event.about] = (
-            [address for address in added if address not in event.removed]
-            + [address for address in event.added if address not in added],
-            (removed | set(event.removed)) - set(event.added),
-        )
+        self.group_step = event.step
+        changes = self.group_changes.setdefault(event.about, GroupChanges())
+        changes.is_new = changes.is_new or event.kind == "group_created"
+        changes.is_deleted = event.kind == "group_deleted"
+        changes.regroup(event.added, event.removed)
+        if event.group is not None:
+            changes.add(event.group)
+
+
+def _put(kept: dict[T, Sequence[int]], key: T, numbers: Sequence[int], most: int) -> None:
+    """The oldest makes room."""
+    while len(kept) >= most:
+        del kept[next(iter(kept))]
+    kept[key] = numbers

@@ -68,12 +68,24 @@ class Sandbox:
         self, path: str, *, token: str = "", headers: dict[str, str] | None = None, **params: Any
     ) -> httpx2.Response:
         """A call of the Directory API; users and groups are those of the customer unless said otherwise."""
-        if not self._token:
-            self._token = self.trade(self.assertion()).json()["access_token"]
         if path in {"/users", "/groups"} and not {"domain", "userKey", "customer"} & params.keys():
             params["customer"] = "my_customer"
-        sent = {"Authorization": f"Bearer {token or self._token}"} | (headers or {})
+        sent = {"Authorization": f"Bearer {token or self.token()}"} | (headers or {})
         return self.http.get(DIRECTORY + path, params=params, headers=sent)
+
+    def post(self, path: str, body: object, *, token: str = "", **params: Any) -> httpx2.Response:
+        """A call with a body; `path` from the root, since stopping a channel is not below the directory."""
+        sent = {"Authorization": f"Bearer {token or self.token()}"}
+        return self.http.post(path, params=params, json=body, headers=sent)
+
+    def token(self) -> str:
+        if not self._token:
+            self._token = self.trade(self.assertion()).json()["access_token"]
+        return self._token
+
+    def ask(self, what: str) -> dict[str, Any]:
+        answer: dict[str, Any] = self.http.get(f"/sandbox/{what}").json()
+        return answer
 
     def every(self, key: str, path: str, **params: Any) -> list[dict[str, Any]]:
         """All pages of a listing."""

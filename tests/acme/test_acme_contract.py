@@ -49,6 +49,21 @@ ORG_UNIT = {
     *("blockInheritance", "description", "etag", "kind", "name", "orgUnitId", "orgUnitPath"),
     *("parentOrgUnitId", "parentOrgUnitPath"),
 }
+CHANNEL = {
+    *(
+        "address",
+        "expiration",
+        "id",
+        "kind",
+        "params",
+        "payload",
+        "resourceId",
+        "resourceUri",
+        "token",
+        "type",
+    ),
+}
+USER_PHOTO = {"etag", "height", "id", "kind", "mimeType", "photoData", "primaryEmail", "width"}
 
 
 def test_users(acme: Sandbox) -> None:
@@ -98,3 +113,27 @@ def test_no_empty_collection_is_sent(acme: Sandbox) -> None:
     for person in acme.every("users", "/users", maxResults=500, projection="full"):
         assert [] not in person.values()
         assert {} not in person.values()
+
+
+def test_channels(acme: Sandbox) -> None:
+    request = {
+        "id": "c",
+        "type": "web_hook",
+        "address": "http://127.0.0.1:9/hook",
+        "token": "t",
+        "payload": True,
+    }
+    channel = acme.post("/admin/directory/v1/users/watch", request, customer="my_customer").json()
+
+    assert channel.keys() <= CHANNEL
+    assert channel["kind"] == "api#channel"
+    assert channel["expiration"].isdecimal()  # an int64, which travels as a string
+
+
+def test_photos(acme: Sandbox) -> None:
+    photo = acme.get("/users/ada@acme.test/photos/thumbnail").json()
+
+    assert photo.keys() == USER_PHOTO
+    assert photo["kind"] == "admin#directory#user#photo"
+    assert isinstance(photo["height"], int)
+    assert isinstance(photo["width"], int)

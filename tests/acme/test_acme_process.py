@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import httpx2
 import pytest
 
 if TYPE_CHECKING:
@@ -86,6 +88,29 @@ def test_a_size_out_of_bounds_is_refused(people: str, tmp_path: Path) -> None:
     assert subprocess.run(command, capture_output=True, timeout=10, check=False).returncode == 2
 
 
+def test_the_directory_can_be_as_far_away_as_googles(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def took(acme: Sandbox, path: str) -> float:
+        began = time.monotonic()
+        acme.http.get(path)
+        return time.monotonic() - began
+
+    with start(tmp_path / "option", "--latency", "300") as acme:
+        assert took(acme, "/admin/directory/v1/users") >= 0.3
+        assert took(acme, "/sandbox/ready") < 0.3
+    monkeypatch.setenv("ACME_LATENCY_MS", "400")
+    with start(tmp_path / "environment") as acme:
+        assert took(acme, "/admin/directory/v1/users") >= 0.4
+
+
+@pytest.mark.parametrize("latency", ["-1", "soon"])
+def test_a_latency_that_makes_no_sense_is_refused(latency: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "acme", "--latency", latency, "--home", str(tmp_path)]
+
+    assert subprocess.run(command, capture_output=True, timeout=10, check=False).returncode == 2
+
+
 def test_a_million_people_need_no_longer_to_start_and_are_found_at_once(start: Start, tmp_path: Path) -> None:
     with start(tmp_path, "--people", "1000000") as acme:
         began = time.monotonic()
@@ -94,3 +119,29 @@ def test_a_million_people_need_no_longer_to_start_and_are_found_at_once(start: S
 
         assert acme.get(f"/users/{someone['primaryEmail']}").json()["id"] == someone["id"]
         assert time.monotonic() - began < 2
+
+
+def test_the_first_listing_by_prefix_holds_nobody_up(start: Start, tmp_path: Path) -> None:
+    with start(tmp_path, "--people", "1000000") as acme:
+        acme.token()
+        began = time.monotonic()
+        page = acme.get("/users", query="email:m*", maxResults=1).json()
+
+        assert page["users"][0]["primaryEmail"].startswith("m")
+        assert time.monotonic() - began < 2
+
+
+def test_a_walk_through_everybody_holds_up_nobody_else(start: Start, tmp_path: Path) -> None:
+    with start(tmp_path, "--people", "200000") as acme, ThreadPoolExecutor() as threads:
+        token = acme.token()
+        walk = threads.submit(acme.get, "/users", token=token, query="isSuspended=true", maxResults=1)
+        waits = []
+        with httpx2.Client(base_url=acme.settings["issuer"]) as other:
+            while not walk.done():
+                began = time.monotonic()
+                other.get("/sandbox/ready")
+                waits.append(time.monotonic() - began)
+
+        assert walk.result().status_code == 200
+        assert len(waits) > 5
+        assert max(waits) < 0.5

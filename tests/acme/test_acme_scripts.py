@@ -14,33 +14,65 @@ if TYPE_CHECKING:
 USERS = "/admin/directory/v1/users"
 
 
-@pytest.mark.parametrize(
-    ("kind", "status", "reason"),
-    [
-        ("userRateLimitExceeded", 403, "userRateLimitExceeded"),
-        ("rateLimitExceeded", 403, "rateLimitExceeded"),
-        ("quotaExceeded", 403, "quotaExceeded"),
-        ("429", 429, "rateLimitExceeded"),
-        ("500", 500, "internalError"),
-        ("502", 502, "badGateway"),
-        ("503", 503, "backendError"),
-        ("backendError", 503, "backendError"),
-        ("504", 504, "gatewayTimeout"),
-        ("failedPrecondition", 400, "failedPrecondition"),
-        ("unknownError", 500, "unknownError"),
-        ("domainCannotUseApis", 403, "domainCannotUseApis"),
-        ("forbidden", 403, "forbidden"),
-        ("accessNotConfigured", 403, "accessNotConfigured"),
-        ("authError", 401, "authError"),
-    ],
-)
-def test_every_reason_can_be_had(acme: Sandbox, kind: str, status: int, reason: str) -> None:
-    acme.order("faults", path=USERS, kind=kind)
+REASONS = [
+    ("userRateLimitExceeded", 403, "userRateLimitExceeded"),
+    ("rateLimitExceeded", 403, "rateLimitExceeded"),
+    ("quotaExceeded", 403, "quotaExceeded"),
+    ("429", 429, "rateLimitExceeded"),
+    ("500", 500, "internalError"),
+    ("502", 502, "badGateway"),
+    ("503", 503, "backendError"),
+    ("backendError", 503, "backendError"),
+    ("504", 504, "gatewayTimeout"),
+    ("failedPrecondition", 400, "failedPrecondition"),
+    ("unknownError", 500, "unknownError"),
+    ("domainCannotUseApis", 403, "domainCannotUseApis"),
+    ("forbidden", 403, "forbidden"),
+    ("accessNotConfigured", 403, "accessNotConfigured"),
+    ("insufficientPermissions", 403, "insufficientPermissions"),
+    ("authError", 401, "authError"),
+    ("notFound", 404, "notFound"),
+    ("conditionNotMet", 412, "conditionNotMet"),
+]
+ENDPOINTS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "users": ("GET", USERS, {"customer": "my_customer"}),
+    "deleted users": ("GET", USERS, {"customer": "my_customer", "showDeleted": "true"}),
+    "a user": ("GET", f"{USERS}/ada@acme.test", {}),
+    "a photo": ("GET", f"{USERS}/ada@acme.test/photos/thumbnail", {}),
+    "groups": ("GET", "/admin/directory/v1/groups", {"customer": "my_customer"}),
+    "a group": ("GET", "/admin/directory/v1/groups/alumni@acme.test", {}),
+    "members": ("GET", "/admin/directory/v1/groups/everyone@acme.test/members", {}),
+    "units": ("GET", "/admin/directory/v1/customer/my_customer/orgunits", {"type": "all"}),
+    "watch": ("POST", f"{USERS}/watch", {"customer": "my_customer"}),
+    "stop": ("POST", "/admin/directory_v1/channels/stop", {}),
+}
 
-    reply = acme.get("/users")
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_every_reason_can_be_had_of_every_endpoint(acme: Sandbox, endpoint: str) -> None:
+    method, path, params = ENDPOINTS[endpoint]
+    headers = {"Authorization": f"Bearer {acme.token()}"}
+    for page, (kind, _, _) in enumerate(REASONS, 1):
+        acme.order("faults", path=path, kind=kind, page=page, query=params)
+
+    def call() -> httpx2.Response:
+        return acme.http.request(method, path, params=params, headers=headers)
+
+    replies = [call() for _ in REASONS]
+    had = [(reply.status_code, reply.json()["error"]["errors"][0]["reason"]) for reply in replies]
+
+    assert had == [(status, reason) for _, status, reason in REASONS]
+    assert call().status_code in {200, 400}  # without a body, watching and stopping are refused as they are
+
+
+@pytest.mark.parametrize(("kind", "status", "reason"), REASONS)
+def test_every_reason_can_be_had_of_the_token_too(acme: Sandbox, kind: str, status: int, reason: str) -> None:
+    acme.order("faults", path="/token", kind=kind)
+
+    reply = acme.trade(acme.assertion())
 
     assert (reply.status_code, reply.json()["error"]["errors"][0]["reason"]) == (status, reason)
-    assert acme.get("/users").status_code == 200
+    assert acme.trade(acme.assertion()).status_code == 200
 
 
 def test_a_fault_strikes_the_call_it_was_meant_for_as_often_as_asked(acme: Sandbox) -> None:
@@ -93,6 +125,70 @@ def test_a_next_page_token_that_leads_nowhere(acme: Sandbox) -> None:
     token = acme.get("/users").json()["nextPageToken"]
 
     assert acme.get("/users", pageToken=token).json()["error"]["errors"][0]["reason"] == "invalid"
+
+
+def test_a_next_page_token_that_has_expired_meanwhile(acme: Sandbox) -> None:
+    acme.order("faults", path=USERS, kind="expired-token", page=2)
+    first = acme.get("/users").json()["nextPageToken"]
+    second = acme.get("/users", pageToken=first).json()
+
+    assert len(second["users"]) == 100
+    refused = acme.get("/users", pageToken=second["nextPageToken"])
+    assert (refused.status_code, refused.json()["error"]["errors"][0]["reason"]) == (400, "invalid")
+    assert acme.get("/users", pageToken=first).json()["nextPageToken"] != second["nextPageToken"]
+
+
+def test_a_listing_that_is_led_back(acme: Sandbox) -> None:
+    acme.order("faults", path=USERS, kind="loop", page=2)
+    first = acme.get("/users").json()["nextPageToken"]
+
+    assert acme.get("/users", pageToken=first).json()["nextPageToken"] == first
+
+
+def test_a_listing_that_is_led_back_to_its_start(acme: Sandbox) -> None:
+    acme.order("faults", path=USERS, kind="loop")
+    first = acme.get("/users").json()
+
+    assert acme.get("/users", pageToken=first["nextPageToken"]).json()["users"] == first["users"]
+
+
+@pytest.mark.parametrize("kind", ["bad-token", "expired-token", "loop", "truncated", "missing-users-key"])
+def test_one_part_of_a_listing_in_parts_can_be_hit_alone(acme: Sandbox, kind: str) -> None:
+    acme.order("faults", path=USERS, kind=kind, query={"query": "email:a*"})
+    whole = {letter: acme.get("/users", query=f"email:{letter}*", maxResults=3).json() for letter in "ba"}
+    again = {letter: acme.get("/users", query=f"email:{letter}*", maxResults=3).json() for letter in "ba"}
+
+    assert whole["b"]["users"] == again["b"]["users"]
+    spoilt = whole["a"].get("nextPageToken")
+    followed = spoilt and acme.get("/users", query="email:a*", maxResults=3, pageToken=spoilt)
+    match kind:
+        case "bad-token" | "expired-token":
+            assert followed.status_code == 400
+        case "loop":
+            assert followed.json()["users"] == whole["a"]["users"]
+        case _:
+            assert spoilt is None
+
+
+def test_a_quota_holds_for_any_minute(acme: Sandbox) -> None:
+    acme.order("quota", per_minute=3)
+    replies = [acme.get("/users", maxResults=1), acme.get("/groups"), *(acme.get("/users") for _ in range(3))]
+
+    assert [reply.status_code for reply in replies] == [200, 200, 200, 403, 403]
+    error = replies[-1].json()["error"]["errors"][0]
+    assert (error["reason"], error["domain"]) == ("rateLimitExceeded", "usageLimits")
+    assert acme.trade(acme.assertion()).status_code == 200
+    acme.order("quota", per_minute=None)
+    assert acme.get("/users").status_code == 200
+
+
+def test_a_reset_lifts_the_quota(acme: Sandbox) -> None:
+    acme.order("quota", per_minute=0)
+    assert acme.get("/users").status_code == 403
+
+    acme.order("reset")
+
+    assert acme.get("/users").status_code == 200
 
 
 def test_a_slow_page(acme: Sandbox) -> None:
