@@ -121,17 +121,9 @@ def _order(servers: Servers) -> Order:
         home=str(servers.home),
         database_url=servers.postgres.url,
         redis_url=servers.valkey.url,
-        fields=_mask(),
+        fields=google_directory.LISTING_FIELDS,
         page_size=google_directory.PAGE_SIZE,
     )
-
-
-def _mask() -> str:
-    """The fields that Muster asks Google for, as of the code that is measured."""
-    for name in ("FIELDS", "_FIELDS"):
-        if isinstance(mask := getattr(google_directory, name, None), str):
-            return mask
-    raise MeasurementFailed("muster.people.google_directory shows no mask of fields")
 
 
 def _limits(servers: Servers, order: Order, people: int) -> list[Run]:

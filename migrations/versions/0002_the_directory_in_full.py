@@ -36,7 +36,7 @@ DROP INDEX people_syncs_running, people_syncs_waiting;
 ALTER TABLE people_syncs
     ADD kind            text NOT NULL DEFAULT 'people' CHECK (kind IN ('people', 'groups')),
     ADD is_full         boolean NOT NULL DEFAULT false,
-    ADD resumed         bigint,                            -- the run that broke off and that this one went on with
+    ADD resumed         bigint,                            -- the run that broke off and this one went on with
     ADD first_read      bigint,                            -- of directory_reads, when the listing began
     ADD calls           integer NOT NULL DEFAULT 0,
     ADD faults          jsonb NOT NULL DEFAULT '{}',       -- Google's reason → how often

@@ -189,7 +189,7 @@ async def _set_for_the_server(siege: Siege, name: str, value: str) -> None:
 async def the_tables_are_of_another_release(siege: Siege) -> AsyncIterator[None]:
     await siege.sql("UPDATE alembic_version SET version_num = '0000'")
     yield
-    await siege.sql(f"UPDATE alembic_version SET version_num = '{migrations.head()}'")
+    await siege.town.execute("UPDATE alembic_version SET version_num = %s", migrations.head())
 
 
 @saboteur("postgresql.migrated", sees="the database has no tables yet")
