@@ -142,7 +142,7 @@ def _muster(servers: Servers, order: Order, ledger: Ledger, people: int) -> tupl
     changed = _change_some(servers, ledger, people // 100)
     some = measure(servers, order, peer="muster", run="1 % changed", ledger=ledger)
     _expect(some.figures.counts["updated"], changed, "people updated")
-    _expect(ledger.count_people(), people, "people in Muster's table")
+    _expect(ledger.count_here(), people, "people in Muster's table")
     ledger.settle()  # or autovacuum would, at the cost of whoever comes next
     return [first, unchanged, some], changed
 

@@ -11,7 +11,7 @@ import jwt
 import msgspec
 
 from bench.rig.peer import Order, Stopwatch, read_order
-from muster.people.google_directory import SCOPES
+from muster.people.google_api import SCOPES
 
 
 class Key(msgspec.Struct):
@@ -30,14 +30,21 @@ class Name(msgspec.Struct, rename="camel"):
     family_name: str = ""
 
 
-class Organization(msgspec.Struct):
+class Organization(msgspec.Struct, rename="camel"):
     title: str = ""
     department: str = ""
+    cost_center: str = ""
     primary: bool = False
 
 
 class Typed(msgspec.Struct, rename="camel"):
     value: str = ""
+    type: str = ""
+    custom_type: str = ""
+
+
+class Address(msgspec.Struct, rename="camel"):
+    address: str = ""
     type: str = ""
     custom_type: str = ""
 
@@ -56,13 +63,17 @@ class User(msgspec.Struct, rename="camel"):
     primary_email: str
     name: Name
     aliases: list[str] = []
+    non_editable_aliases: list[str] = []
+    emails: list[Address] = []
     suspended: bool = False
     suspension_reason: str = ""
     suspension_time: str = ""
     archived: bool = False
+    archival_time: str = ""
     is_guest_user: bool = False
     org_unit_path: str = ""
     is_admin: bool = False
+    is_delegated_admin: bool = False
     creation_time: str = ""
     last_login_time: str = ""
     deletion_time: str = ""
@@ -71,7 +82,10 @@ class User(msgspec.Struct, rename="camel"):
     external_ids: list[Typed] = []
     phones: list[Typed] = []
     locations: list[Location] = []
+    custom_schemas: msgspec.Raw = msgspec.Raw(b"{}")
+    thumbnail_photo_etag: str = ""
     is_enrolled_in_2_sv: bool = msgspec.field(default=False, name="isEnrolledIn2Sv")
+    is_enforced_in_2_sv: bool = msgspec.field(default=False, name="isEnforcedIn2Sv")
 
 
 class Listing(msgspec.Struct, rename="camel"):

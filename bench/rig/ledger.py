@@ -42,6 +42,10 @@ class Ledger:
     def count_people(self) -> int:
         return int(str(self._value("SELECT count(*) FROM people")))
 
+    def count_here(self) -> int:
+        """In Muster's table, which also holds the deleted whom Google would restore."""
+        return int(str(self._value("SELECT count(*) FROM people WHERE removed_at IS NULL")))
+
     def some_addresses(self, limit: int) -> list[str]:
         """Of people all over the listing: ids are in no order."""
         found = self._connection.execute(

@@ -15,7 +15,7 @@ from string import ascii_lowercase, digits
 
 import msgspec
 
-from muster.errors import VendorDown
+from muster.errors import VendorDown, VendorRefused
 from muster.people.directory_copy import DirectoryCopy
 from muster.people.google_api import VENDOR
 from muster.people.google_directory import GoogleDirectory, Page, PageTokenRefused
@@ -26,9 +26,9 @@ from muster.platform.telemetry import logger
 EVERYBODY, IN_FULL, BY_ID = "everybody", "in full", "by id"
 """Chains beside those of PREFIXES: the census, a second walk in one go, and single people."""
 
-PREFIXES = (*ascii_lowercase, *digits, "_", "-", "'")
-"""With what an address may begin: https://support.google.com/a/answer/9193374. Were that wrong, the
-census would show it.
+PREFIXES = (*ascii_lowercase, *digits, "_", "-")
+"""With what an address may begin (https://support.google.com/a/answer/9193374), but for the apostrophe,
+which a query cannot hold. Who is in none of these, the census shows.
 """
 
 WHOLE_PAGES = 10
@@ -151,6 +151,12 @@ class Listing:
                 page = await self._directory.users_page(chain.token, prefix=prefix)
         except PageTokenRefused as error:
             _restart(chain, str(error))
+            return
+        except VendorRefused as error:
+            if chain.name not in PREFIXES or error.reason != "invalid":
+                raise
+            logger.warning("partition_refused", prefix=chain.name, error=str(error))
+            chain.is_done = True  # the census shows whom it would have held
             return
         number, chain.pages = chain.pages, chain.pages + 1
         chain.token, chain.is_done = page.next_token, not page.next_token
