@@ -75,7 +75,7 @@ class Tenant:
         self.group_changes: dict[str, GroupChanges] = {}
         """By the group's id."""
         self.group_step: int | None = None
-        """The last step that was about a group."""
+        """The last step that made, renamed or deleted a group."""
         self._logins = Logins(self._seed)
         self.end = self._leavers.stop
         """The next newcomer's number."""
@@ -336,7 +336,8 @@ class Tenant:
         )
 
     def _apply_to_group(self, event: Event) -> None:
-        self.group_step = event.step
+        if event.kind != "group_changed" or event.group is not None:
+            self.group_step = event.step
         changes = self.group_changes.setdefault(event.about, GroupChanges())
         changes.is_new = changes.is_new or event.kind == "group_created"
         changes.is_deleted = event.kind == "group_deleted"
