@@ -185,27 +185,24 @@ class Tenant:
         """A filtered or sorted listing costs a walk through everybody, in a thread that holds up nobody for
         long: a few are kept until a change.
         """
+        key = (what, self._clock.now() // DAY)
+        if key in self._listings:
+            return self._listings[key]
         async with self._finding:
-            key = (what, self._clock.now() // DAY)
-            if key in self._listings:
-                return self._listings[key]
-            revision = self.revision
-            found = array("I", await asyncio.to_thread(find))
-            if revision == self.revision:
+            if key not in self._listings:
+                revision = self.revision
+                found = array("I", await asyncio.to_thread(find))
+                if revision != self.revision:
+                    return found
                 _put(self._listings, key, found, _CACHED_LISTINGS)
-            return found
+            return self._listings[key]
 
     async def starting_with(self, prefix: str, number: int) -> Iterator[int]:
         """Those listed from a number on with an address or alias that begins so.
 
         Who they would be without any change is found once; changes are looked at each time.
         """
-        async with self._finding:
-            if prefix not in self._prefixes:
-                find = self._population.starting_with
-                found = array("I", await asyncio.to_thread(find, prefix, self._leavers.start))
-                _put(self._prefixes, prefix, found, _CACHED_PREFIXES)
-            computed = self._prefixes[prefix]
+        computed = self._prefixes.get(prefix) or await self._find_prefix(prefix)
         others = sorted(
             at
             for at, person in self._changed.items()
@@ -218,6 +215,14 @@ class Tenant:
             at for at in (computed[place] for place in range(start, len(computed))) if at not in self._changed
         )
         return merge(unchanged, others)
+
+    async def _find_prefix(self, prefix: str) -> Sequence[int]:
+        async with self._finding:
+            if prefix not in self._prefixes:
+                find = self._population.starting_with
+                found = array("I", await asyncio.to_thread(find, prefix, self._leavers.start))
+                _put(self._prefixes, prefix, found, _CACHED_PREFIXES)
+            return self._prefixes[prefix]
 
     def units(self) -> list[str]:
         """Paths of all organizational units but the root, parents first."""
