@@ -10,10 +10,11 @@ from acme.company import DOMAIN, TEAMS
 from acme.groups import Groups
 from acme.names import FAMILY, plain
 from acme.people import FIRST_HEAD, FIRST_REPORT, Person
-from acme.tenant import Tenant
+from acme.tenant import UNDELETE_WINDOW, Tenant
 
 _PEOPLE_PER_HAPPENING = 3_000  # a hundredth of the company in thirty days
 _MOST_TRIES = 2_000  # somebody suspended is one of thirty, an admin one of two hundred
+_LATELY_EVENTS = 400
 _WEIGHTS = {
     "hired": 20,
     "left": 18,
@@ -81,10 +82,14 @@ class Days:
         return self._change_somebody(chance, PersonPatch(is_admin=False), lambda person: person.is_admin)
 
     def _restore(self, chance: Random) -> bool:
-        gone = list(self._tenant.deleted_from(0))
-        if not gone:
+        """Somebody who left lately, by mistake."""
+        since = self._clock.now() - UNDELETE_WINDOW
+        lately = [event for event in self._tenant.events[-_LATELY_EVENTS:] if event.at > since]
+        left = [event.about for event in lately if event.patch is not None and event.patch.deleted is True]
+        person = self._tenant.find(chance.choice(left)) if left else None
+        if person is None or person.deleted_at is None:
             return False
-        self._tenant.change(self._tenant.person(chance.choice(gone)).id, PersonPatch(deleted=False))
+        self._tenant.change(person.id, PersonPatch(deleted=False))
         return True
 
     def _marry(self, chance: Random) -> bool:
@@ -122,8 +127,8 @@ class Days:
 
     def _regroup(self, chance: Random) -> bool:
         person = self._somebody(chance, _is_at_work)
-        group = chance.choice([group for group in self._groups.all if not group.has_everyone])
-        if person is None:
+        group = chance.choice(self._groups.all)
+        if person is None or group.has_everyone:
             return False
         self._put(person, group.address, is_in=not self._groups.has_person(group, person))
         return True

@@ -75,7 +75,7 @@ class Tenant:
         self.group_changes: dict[str, GroupChanges] = {}
         """By the group's id."""
         self.group_step: int | None = None
-        """The last step that was about a group."""
+        """The last step that made, renamed or deleted a group."""
         self._logins = Logins(self._seed)
         self.end = self._leavers.stop
         """The next newcomer's number."""
@@ -185,27 +185,24 @@ class Tenant:
         """A filtered or sorted listing costs a walk through everybody, in a thread that holds up nobody for
         long: a few are kept until a change.
         """
+        key = (what, self._clock.now() // DAY)
+        if key in self._listings:
+            return self._listings[key]
         async with self._finding:
-            key = (what, self._clock.now() // DAY)
-            if key in self._listings:
-                return self._listings[key]
-            revision = self.revision
-            found = array("I", await asyncio.to_thread(find))
-            if revision == self.revision:
+            if key not in self._listings:
+                revision = self.revision
+                found = array("I", await asyncio.to_thread(find))
+                if revision != self.revision:
+                    return found
                 _put(self._listings, key, found, _CACHED_LISTINGS)
-            return found
+            return self._listings[key]
 
     async def starting_with(self, prefix: str, number: int) -> Iterator[int]:
         """Those listed from a number on with an address or alias that begins so.
 
         Who they would be without any change is found once; changes are looked at each time.
         """
-        async with self._finding:
-            if prefix not in self._prefixes:
-                find = self._population.starting_with
-                found = array("I", await asyncio.to_thread(find, prefix, self._leavers.start))
-                _put(self._prefixes, prefix, found, _CACHED_PREFIXES)
-            computed = self._prefixes[prefix]
+        computed = self._prefixes.get(prefix) or await self._find_prefix(prefix)
         others = sorted(
             at
             for at, person in self._changed.items()
@@ -218,6 +215,14 @@ class Tenant:
             at for at in (computed[place] for place in range(start, len(computed))) if at not in self._changed
         )
         return merge(unchanged, others)
+
+    async def _find_prefix(self, prefix: str) -> Sequence[int]:
+        async with self._finding:
+            if prefix not in self._prefixes:
+                find = self._population.starting_with
+                found = array("I", await asyncio.to_thread(find, prefix, self._leavers.start))
+                _put(self._prefixes, prefix, found, _CACHED_PREFIXES)
+            return self._prefixes[prefix]
 
     def units(self) -> list[str]:
         """Paths of all organizational units but the root, parents first."""
@@ -336,7 +341,8 @@ class Tenant:
         )
 
     def _apply_to_group(self, event: Event) -> None:
-        self.group_step = event.step
+        if event.kind != "group_changed" or event.group is not None:
+            self.group_step = event.step
         changes = self.group_changes.setdefault(event.about, GroupChanges())
         changes.is_new = changes.is_new or event.kind == "group_created"
         changes.is_deleted = event.kind == "group_deleted"
