@@ -57,6 +57,7 @@ CREATE TABLE people_chains (
     name       text NOT NULL,
     next_token text NOT NULL DEFAULT '',
     is_done    boolean NOT NULL DEFAULT false,
+    is_census  boolean NOT NULL DEFAULT false,
     pages      integer NOT NULL DEFAULT 0,
     restarts   integer NOT NULL DEFAULT 0,
     began_at   timestamptz NOT NULL DEFAULT now(),
@@ -66,6 +67,7 @@ CREATE TABLE people_pages (
     sync_id    bigint NOT NULL REFERENCES people_syncs (id) ON DELETE CASCADE,
     chain      text NOT NULL,
     number     integer NOT NULL,
+    is_census  boolean NOT NULL,
     google_ids text[] NOT NULL,
     PRIMARY KEY (sync_id, chain, number)
 );

@@ -238,7 +238,7 @@ class DirectoryCopy:
         if created:
             await tx.copy_in(_COPY_PEOPLE, (_row(one, number) for one in created), list(_COLUMNS.values()))
             if not occasion.is_first_load:
-                ids = [record.google_id for record, _ in created]
+                ids = [person.google_id for _, person in created]
                 await tx.execute(_TELL_OF_JOINERS, {**told, "ids": ids})
         if updated:
             await tx.execute(_STAGE)
@@ -277,26 +277,27 @@ async def _one_at_a_time(tx: Transaction) -> None:
     await tx.execute("SELECT pg_advisory_xact_lock(7002)")
 
 
-_Pair = tuple[Record, Person]
+_Pair = tuple[bytes, Person]
+"""The digest of what Google sent, and the person that was in it."""
 
 
 async def _sort(tx: Transaction, reading: Reading) -> tuple[list[_Pair], list[_Pair], list[str]]:
     """Who is new, who has changed, and who may have been read more freshly meanwhile."""
     records = {record.google_id: record for record in reading.records}
+    digests = {google_id: record.digest() for google_id, record in records.items()}
     created: list[_Pair] = []
     updated: list[_Pair] = []
     late: list[str] = []
-    digests = [record.digest() for record in records.values()]
-    for known in await tx.rows(_Known, _DIFFERING, {"ids": list(records), "digests": digests}):
-        record = records[known.google_id]
-        person = record.person()
+    sent = {"ids": list(digests), "digests": list(digests.values())}
+    for known in await tx.rows(_Known, _DIFFERING, sent):
+        person = records[known.google_id].person()
         if person is None:
             continue
         if known.fingerprint is None:
-            created.append((record, person))
+            created.append((digests[known.google_id], person))
         elif known.fingerprint != person.fingerprint():
             if reading.asked > (known.read_at or 0):
-                updated.append((record, person))
+                updated.append((digests[known.google_id], person))
             else:
                 late.append(known.google_id)
     return created, updated, late
@@ -312,7 +313,7 @@ async def _stamp(tx: Transaction, reading: Reading) -> None:
 
 def _row(pair: _Pair, number: int) -> list[Any]:
     """The values of `_COLUMNS` for one person."""
-    record, person = pair
+    digest, person = pair
     return [
         person.google_id,
         person.email,
@@ -348,7 +349,7 @@ def _row(pair: _Pair, number: int) -> list[Any]:
         person.joined_at,
         person.last_login_at,
         person.fingerprint(),
-        record.digest(),
+        digest,
         number,
     ]
 

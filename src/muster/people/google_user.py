@@ -1,5 +1,8 @@
 """A user as Google words them, and the person that is kept of one.
 
+A large company is millions of these small objects within seconds; none is ever part of a cycle, so
+`gc=False` keeps Python's cycle collector from walking them again and again: it took half the time.
+
 https://developers.google.com/workspace/admin/directory/reference/rest/v1/users
 """
 
@@ -25,7 +28,7 @@ _MARK = hashlib.blake2b(USER_FIELDS.encode(), digest_size=16).digest()
 """Another choice of fields makes every digest another."""
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A user as Google sent them, not yet taken apart: most of them have not changed."""
 
     google_id: str
@@ -75,32 +78,32 @@ def _known(user: msgspec.Raw) -> str:
         raise VendorDown("Google Directory", f"a user without a readable id: {error}") from error
 
 
-class _Name(msgspec.Struct, rename="camel"):
+class _Name(msgspec.Struct, rename="camel", gc=False):
     full_name: str = ""
     given_name: str = ""
     family_name: str = ""
 
 
-class _Organization(msgspec.Struct, rename="camel"):
+class _Organization(msgspec.Struct, rename="camel", gc=False):
     title: str = ""
     department: str = ""
     cost_center: str = ""
     primary: bool = False
 
 
-class _Typed(msgspec.Struct, rename="camel"):
+class _Typed(msgspec.Struct, rename="camel", gc=False):
     value: str = ""
     type: str = ""
     custom_type: str = ""
 
 
-class _Address(msgspec.Struct, rename="camel"):
+class _Address(msgspec.Struct, rename="camel", gc=False):
     address: str = ""
     type: str = ""
     custom_type: str = ""
 
 
-class _Location(msgspec.Struct, rename="camel"):
+class _Location(msgspec.Struct, rename="camel", gc=False):
     area: str = ""
     building_id: str = ""
     floor_name: str = ""
@@ -114,7 +117,7 @@ class _Location(msgspec.Struct, rename="camel"):
         return ", ".join(part for part in (self.building_id, floor, desk) if part) or self.area
 
 
-class _User(msgspec.Struct, rename="camel"):
+class _User(msgspec.Struct, rename="camel", gc=False):
     """A user as `users.list` gives it; whatever is absent has its default there too."""
 
     id: str
@@ -198,7 +201,7 @@ class _User(msgspec.Struct, rename="camel"):
         return Status.GUEST if self.is_guest_user else Status.ACTIVE
 
 
-class _Known(msgspec.Struct):
+class _Known(msgspec.Struct, gc=False):
     """The least that can be read of a user."""
 
     id: str

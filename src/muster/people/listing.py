@@ -7,6 +7,7 @@ overlap, and nobody promises that they hold everybody; the census says who is mi
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ which a query cannot hold. Who is in none of these, the census shows.
 WHOLE_PAGES = 10
 """So many pages are read before the work is shared out; 5,000 people are not worth it."""
 
+SLOW_PAGE = timedelta(milliseconds=100)
+"""Where Google answers more quickly than this, one chain brings people faster than they can be written."""
+
 CHAINS_AT_ONCE = 8
 PAGES_AHEAD = 8
 PAGES_A_COMMIT = 4
@@ -50,6 +54,7 @@ class Chain:
     name: str
     token: str = ""
     is_done: bool = False
+    is_census: bool = False
     pages: int = 0
     restarts: int = 0
     tokens_seen: set[str] = field(default_factory=set)
@@ -73,6 +78,7 @@ class _StoredChain(msgspec.Struct, frozen=True):
     name: str
     next_token: str
     is_done: bool
+    is_census: bool
     pages: int
     restarts: int
 
@@ -88,12 +94,15 @@ class Listing:
         sync_id: int,
         *,
         whole_pages: int = WHOLE_PAGES,
+        slow_page: timedelta = SLOW_PAGE,
     ) -> None:
         self._database = database
         self._directory = directory
         self._copy = copy
         self._sync_id = sync_id
         self._whole_pages = whole_pages
+        self._slow_page = slow_page.total_seconds()
+        self._waited = 0.0
         self._chains: dict[str, Chain] = {}
         self._pages: asyncio.Queue[Listed | None] = asyncio.Queue(PAGES_AHEAD)
         self._slots = asyncio.Semaphore(CHAINS_AT_ONCE)
@@ -102,11 +111,13 @@ class Listing:
         """Hand every page to `take`, a few in a transaction. Raises VendorError, and whatever `take` does."""
         stored = await self._database.rows(
             _StoredChain,
-            "SELECT name, next_token, is_done, pages, restarts FROM people_chains WHERE sync_id = %s",
+            "SELECT name, next_token, is_done, is_census, pages, restarts FROM people_chains "
+            "WHERE sync_id = %s",
             [self._sync_id],
         )
         self._chains = {
-            one.name: Chain(one.name, one.next_token, one.is_done, one.pages, one.restarts) for one in stored
+            one.name: Chain(one.name, one.next_token, one.is_done, one.is_census, one.pages, one.restarts)
+            for one in stored
         }
         async with _together() as tasks:
             tasks.create_task(self._take_pages(take))
@@ -122,17 +133,23 @@ class Listing:
     @property
     def _is_shared_out(self) -> bool:
         everybody = self._chains.get(EVERYBODY)
-        return everybody is not None and everybody.pages > self._whole_pages
+        return everybody is not None and everybody.is_census
 
     async def _follow_all(self) -> None:
         everybody = self._chains.setdefault(EVERYBODY, Chain(EVERYBODY))
-        while not everybody.is_done and everybody.pages < self._whole_pages:
+        while not (everybody.is_done or everybody.is_census):
             await self._step(everybody)
-        if everybody.is_done and not self._is_shared_out:
+            everybody.is_census = self._is_worth_sharing(everybody)
+        if not everybody.is_census:
             return
         async with _together() as tasks:
             for name in (EVERYBODY, *PREFIXES):
                 tasks.create_task(self._follow(self._chains.setdefault(name, Chain(name))))
+
+    def _is_worth_sharing(self, everybody: Chain) -> bool:
+        """Whether much is left, and Google is slow to bring it."""
+        is_slow = self._waited > everybody.pages * self._slow_page
+        return not everybody.is_done and everybody.pages >= self._whole_pages and is_slow
 
     async def _follow(self, chain: Chain) -> None:
         async with self._slots if chain.name != EVERYBODY else nullcontext():
@@ -142,9 +159,9 @@ class Listing:
     async def _step(self, chain: Chain) -> None:
         """Read one page of a chain, or begin the chain anew when Google does not go on with it."""
         asked = await self._copy.number()
-        is_census = chain.name == EVERYBODY and chain.pages >= self._whole_pages
+        started = time.perf_counter()
         try:
-            if is_census:
+            if chain.is_census:
                 page = await self._directory.census_page(chain.token)
             else:
                 prefix = "" if chain.name in {EVERYBODY, IN_FULL} else chain.name
@@ -158,6 +175,7 @@ class Listing:
             logger.warning("partition_refused", prefix=chain.name, error=str(error))
             chain.is_done = True  # the census shows whom it would have held
             return
+        self._waited += time.perf_counter() - started
         number, chain.pages = chain.pages, chain.pages + 1
         chain.token, chain.is_done = page.next_token, not page.next_token
         if chain.token in chain.tokens_seen:
@@ -169,7 +187,7 @@ class Listing:
                 number=number,
                 asked=asked,
                 page=page,
-                is_census=is_census,
+                is_census=chain.is_census,
                 restarts=chain.restarts,
             )
         )
@@ -192,21 +210,32 @@ class Listing:
         """Keep how far the chains have come, with the pages themselves: after a crash one goes on there."""
         for one in batch:
             await tx.execute(
-                "INSERT INTO people_pages (sync_id, chain, number, google_ids) VALUES (%s, %s, %s, %s)",
-                [self._sync_id, one.chain, one.number, [record.google_id for record in one.page.records]],
+                """
+                INSERT INTO people_pages (sync_id, chain, number, is_census, google_ids)
+                VALUES (%s, %s, %s, %s, %s)
+                """,
+                [
+                    self._sync_id,
+                    one.chain,
+                    one.number,
+                    one.is_census,
+                    [record.google_id for record in one.page.records],
+                ],
             )
             await tx.execute(
                 """
-                INSERT INTO people_chains (sync_id, name, next_token, is_done, pages, restarts)
-                VALUES (%s, %s, %s, %s, %s, %s)
+                INSERT INTO people_chains (sync_id, name, next_token, is_done, is_census, pages, restarts)
+                VALUES (%s, %s, %s, %s, %s, %s, %s)
                 ON CONFLICT (sync_id, name) DO UPDATE SET next_token = EXCLUDED.next_token,
-                    is_done = EXCLUDED.is_done, pages = EXCLUDED.pages, restarts = EXCLUDED.restarts
+                    is_done = EXCLUDED.is_done, is_census = EXCLUDED.is_census, pages = EXCLUDED.pages,
+                    restarts = EXCLUDED.restarts
                 """,
                 [
                     self._sync_id,
                     one.chain,
                     one.page.next_token,
                     not one.page.next_token,
+                    one.is_census,
                     one.number + 1,
                     one.restarts,
                 ],
@@ -215,9 +244,7 @@ class Listing:
     async def _fetch_missed(self, take: Take) -> None:
         """Read whom the census has and no partition had: some by id, many by a walk over everybody."""
         async with self._database.reading(deadline=COMMIT_DEADLINE) as statements:
-            missed = await statements.column(
-                _MISSED, {"sync_id": self._sync_id, "whole_pages": self._whole_pages}
-            )
+            missed = await statements.column(_MISSED, {"sync_id": self._sync_id})
             counted: int = await statements.value(_COUNTED, [self._sync_id])
         if len(missed) * MISSED_SHARE > counted:
             logger.warning("partitions_not_whole", missed=len(missed), listed=counted)
@@ -249,10 +276,10 @@ class Listing:
 
 _MISSED = """
 SELECT unnest(google_ids) FROM people_pages
-WHERE sync_id = %(sync_id)s AND chain = 'everybody' AND number >= %(whole_pages)s
+WHERE sync_id = %(sync_id)s AND is_census
 EXCEPT
 SELECT unnest(google_ids) FROM people_pages
-WHERE sync_id = %(sync_id)s AND NOT (chain = 'everybody' AND number >= %(whole_pages)s)
+WHERE sync_id = %(sync_id)s AND NOT is_census
 """
 
 _COUNTED = "SELECT COALESCE(sum(cardinality(google_ids)), 0) FROM people_pages WHERE sync_id = %s"

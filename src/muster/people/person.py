@@ -35,19 +35,19 @@ HERE = (Status.ACTIVE, Status.GUEST)
 GONE = (Status.DELETED, Status.PURGED)
 
 
-class Phone(msgspec.Struct, frozen=True):
+class Phone(msgspec.Struct, frozen=True, gc=False):
     label: str
     value: str
 
 
-class Email(msgspec.Struct, frozen=True):
+class Email(msgspec.Struct, frozen=True, gc=False):
     """Another address of theirs, a private one for instance."""
 
     label: str
     value: str
 
 
-class Person(msgspec.Struct, frozen=True, kw_only=True):
+class Person(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Our own projection of a Workspace user; everything in it is shown or searched somewhere."""
 
     google_id: str
@@ -102,13 +102,20 @@ _ENCODER = msgspec.json.Encoder()
 
 def folded(text: str) -> str:
     """Without case and accents, so that "Zoë" is found by "zoe" and sorted beside it."""
-    if text.isascii():
-        return text.lower().strip()
-    parts = unicodedata.normalize("NFKD", text.translate(_UNFOLDABLE))
-    return "".join(char for char in parts if not unicodedata.combining(char)).casefold().strip()
+    return text.translate(_FOLDS).strip()
 
 
-_UNFOLDABLE = str.maketrans(
-    {"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "æ": "ae", "Æ": "AE"}
-)
+class _Folds(dict[int, str]):
+    """Character → what it folds to, worked out when it is first met."""
+
+    def __missing__(self, code: int) -> str:
+        parts = unicodedata.normalize("NFKD", _UNFOLDABLE.get(chr(code), chr(code)))
+        folded = "".join(char for char in parts if not unicodedata.combining(char)).casefold()
+        self[code] = folded
+        return folded
+
+
+_UNFOLDABLE = {"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "æ": "ae", "Æ": "AE"}
 """Letters that Unicode does not take apart, though people type them plain."""
+
+_FOLDS = _Folds()
