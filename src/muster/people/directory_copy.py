@@ -19,7 +19,7 @@ from muster.people.google_directory import Gone
 from muster.people.google_user import Record
 from muster.people.history import KINDS_OF_CHANGE
 from muster.people.person import GONE, Person, Status
-from muster.platform.database import Database, Transaction
+from muster.platform.database import Database, Statements, Transaction
 
 Source = Literal["listing", "push", "confirmed", "released"]
 
@@ -39,10 +39,10 @@ _COLUMNS: dict[str, str] = {
     "employee_id": "text",
     "manager_email": "text",
     "aliases": "text[]",
-    "fixed_aliases": "text[]",
+    "fixed_aliases": "jsonb",
     "emails": "jsonb",
     "phones": "jsonb",
-    "locations": "text[]",
+    "locations": "jsonb",
     "custom_schemas": "jsonb",
     "is_admin": "bool",
     "is_delegated_admin": "bool",
@@ -82,11 +82,13 @@ _UPDATE = sql.SQL(
 )
 
 _DIFFERING = """
-SELECT sent.google_id, people.fingerprint, people.read_at
+SELECT sent.google_id
 FROM unnest(%(ids)s::text[], %(digests)s::bytea[]) AS sent (google_id, digest)
 LEFT JOIN people USING (google_id)
 WHERE people.google_id IS NULL OR people.digest <> sent.digest
 """
+
+_KNOWN = "SELECT google_id, fingerprint, read_at FROM people WHERE google_id = ANY(%s)"
 
 _TELL_OF_UPDATES = sql.SQL(
     """
@@ -148,6 +150,21 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     records: Sequence[Record]
 
 
+class Novelty(msgspec.Struct, frozen=True):
+    """Somebody who is new or has changed, with the digest of what Google sent."""
+
+    digest: bytes
+    person: Person
+
+
+class News(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a reading may be news: people whose record is not to the letter what is known."""
+
+    asked: int
+    people: list[Novelty]
+    google_ids: list[str]
+
+
 class Absent(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody whom Google, asked by id or for its deleted users, does not have any more."""
 
@@ -184,8 +201,8 @@ class Settled(msgspec.Struct, kw_only=True):
 
 class _Known(msgspec.Struct, frozen=True):
     google_id: str
-    fingerprint: bytes | None
-    read_at: int | None
+    fingerprint: bytes
+    read_at: int
 
 
 class DirectoryCopy:
@@ -197,12 +214,20 @@ class DirectoryCopy:
         """A number of `directory_reads`, to be taken before Google is asked."""
         return int(await self._database.value("SELECT nextval('directory_reads')"))
 
-    async def settle(self, tx: Transaction, readings: Iterable[Reading], occasion: Occasion) -> Settled:
-        """Write what is news in `readings`, with its history; whoever may not stay loses their sessions."""
-        await _one_at_a_time(tx)
+    async def compare(self, readings: Iterable[Reading]) -> list[News]:
+        """Look what may be news. Nothing is locked and nothing written: most people have not changed, and
+        those who have are taken apart while another transaction is written.
+        """
+        async with self._database.reading() as statements:
+            return [await _compare(statements, reading) for reading in readings]
+
+    async def settle(self, tx: Transaction, news: Sequence[News], occasion: Occasion) -> Settled:
+        """Write what is news indeed, with its history; whoever may not stay loses their sessions."""
         settled = Settled()
-        for reading in readings:
-            await self._settle(tx, reading, occasion, settled)
+        if occasion.source == "push" or any(one.people for one in news):
+            await _one_at_a_time(tx)
+            for one in news:
+                await self._settle(tx, one, occasion, settled)
         return settled
 
     async def remove(self, tx: Transaction, absent: Sequence[Absent], occasion: Occasion) -> list[str]:
@@ -224,8 +249,8 @@ class DirectoryCopy:
         await self._accounts.suspend(tx, removed, because="is not in the company's directory any more")
         return removed
 
-    async def _settle(self, tx: Transaction, reading: Reading, occasion: Occasion, settled: Settled) -> None:
-        created, updated, late = await _sort(tx, reading)
+    async def _settle(self, tx: Transaction, news: News, occasion: Occasion, settled: Settled) -> None:
+        created, updated, late = await _sort(tx, news)
         settled.created += len(created)
         settled.updated += len(updated)
         settled.late += len(late)
@@ -238,7 +263,7 @@ class DirectoryCopy:
         if created:
             await tx.copy_in(_COPY_PEOPLE, (_row(one, number) for one in created), list(_COLUMNS.values()))
             if not occasion.is_first_load:
-                ids = [person.google_id for _, person in created]
+                ids = [one.person.google_id for one in created]
                 await tx.execute(_TELL_OF_JOINERS, {**told, "ids": ids})
         if updated:
             await tx.execute(_STAGE)
@@ -246,8 +271,8 @@ class DirectoryCopy:
             await tx.execute(_TELL_OF_UPDATES, {**told, "untold": _UNTOLD})
             await tx.execute(_UPDATE)
         if occasion.source == "push":
-            await _stamp(tx, reading)
-        await self._let_in_or_out(tx, [person for _, person in created], [person for _, person in updated])
+            await _stamp(tx, news)
+        await self._let_in_or_out(tx, [one.person for one in created], [one.person for one in updated])
 
     async def _let_in_or_out(
         self, tx: Transaction, created: Sequence[Person], updated: Sequence[Person]
@@ -277,43 +302,52 @@ async def _one_at_a_time(tx: Transaction) -> None:
     await tx.execute("SELECT pg_advisory_xact_lock(7002)")
 
 
-_Pair = tuple[bytes, Person]
-"""The digest of what Google sent, and the person that was in it."""
-
-
-async def _sort(tx: Transaction, reading: Reading) -> tuple[list[_Pair], list[_Pair], list[str]]:
-    """Who is new, who has changed, and who may have been read more freshly meanwhile."""
+async def _compare(statements: Statements, reading: Reading) -> News:
     records = {record.google_id: record for record in reading.records}
     digests = {google_id: record.digest() for google_id, record in records.items()}
-    created: list[_Pair] = []
-    updated: list[_Pair] = []
-    late: list[str] = []
     sent = {"ids": list(digests), "digests": list(digests.values())}
-    for known in await tx.rows(_Known, _DIFFERING, sent):
-        person = records[known.google_id].person()
-        if person is None:
+    differing = await statements.column(_DIFFERING, sent)
+    people = [
+        Novelty(digests[google_id], person)
+        for google_id in differing
+        if (person := records[google_id].person())
+    ]
+    return News(asked=reading.asked, people=people, google_ids=list(records))
+
+
+async def _sort(tx: Transaction, news: News) -> tuple[list[Novelty], list[Novelty], list[str]]:
+    """Who is new, who has changed, and who may have been read more freshly meanwhile."""
+    created: list[Novelty] = []
+    updated: list[Novelty] = []
+    late: list[str] = []
+    if not news.people:
+        return created, updated, late
+    ids = [one.person.google_id for one in news.people]
+    known = {row.google_id: row for row in await tx.rows(_Known, _KNOWN, [ids])}
+    for one in news.people:
+        before = known.get(one.person.google_id)
+        if before is None:
+            created.append(one)
+        elif before.fingerprint == one.person.fingerprint():
             continue
-        if known.fingerprint is None:
-            created.append((digests[known.google_id], person))
-        elif known.fingerprint != person.fingerprint():
-            if reading.asked > (known.read_at or 0):
-                updated.append((digests[known.google_id], person))
-            else:
-                late.append(known.google_id)
+        elif news.asked > before.read_at:
+            updated.append(one)
+        else:
+            late.append(before.google_id)
     return created, updated, late
 
 
-async def _stamp(tx: Transaction, reading: Reading) -> None:
+async def _stamp(tx: Transaction, news: News) -> None:
     """Note that they were read just now, even where nothing had changed: a page under way is older."""
     await tx.execute(
         "UPDATE people SET read_at = nextval('directory_reads') WHERE google_id = ANY(%s) AND read_at < %s",
-        [[record.google_id for record in reading.records], reading.asked],
+        [news.google_ids, news.asked],
     )
 
 
-def _row(pair: _Pair, number: int) -> list[Any]:
+def _row(news: Novelty, number: int) -> list[Any]:
     """The values of `_COLUMNS` for one person."""
-    digest, person = pair
+    person = news.person
     return [
         person.google_id,
         person.email,
@@ -330,10 +364,10 @@ def _row(pair: _Pair, number: int) -> list[Any]:
         person.employee_id,
         person.manager_email,
         person.aliases,
-        person.fixed_aliases,
+        Jsonb(person.fixed_aliases, msgspec.json.encode),
         Jsonb(person.emails, msgspec.json.encode),
         Jsonb(person.phones, msgspec.json.encode),
-        person.locations,
+        Jsonb(person.locations, msgspec.json.encode),
         Jsonb(person.custom_schemas, bytes),
         person.is_admin,
         person.is_delegated_admin,
@@ -349,7 +383,7 @@ def _row(pair: _Pair, number: int) -> list[Any]:
         person.joined_at,
         person.last_login_at,
         person.fingerprint(),
-        digest,
+        news.digest,
         number,
     ]
 

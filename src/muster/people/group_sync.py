@@ -71,7 +71,7 @@ class GroupSync(Runs):
             new = [group for group in groups if group.id not in listed]
             listed |= {group.id for group in new}
             async with self._database.transaction() as tx:
-                await self._hold(tx, run)
+                await self.hold(tx, run)
                 written = await _write_groups(tx, new, dry_run=run.dry_run)
                 await tx.execute(
                     """
@@ -104,7 +104,7 @@ class GroupSync(Runs):
                     "Google's listing of groups was cut short: it lacked one that is there; none was removed"
                 )
         async with self._database.transaction() as tx:
-            await self._hold(tx, run)
+            await self.hold(tx, run)
             if not run.dry_run:
                 await tx.execute("UPDATE groups SET removed_at = now() WHERE google_id = ANY(%s)", [unseen])
                 await tx.execute("DELETE FROM group_members WHERE group_id = ANY(%s)", [unseen])
@@ -121,7 +121,7 @@ class GroupSync(Runs):
             some = due[start : start + AT_ONCE]
             read = await asyncio.gather(*(directory.members(group.google_id) for group in some))
             async with self._database.transaction() as tx:
-                await self._hold(tx, run)
+                await self.hold(tx, run)
                 for group, members in zip(some, read, strict=True):
                     if members is None:
                         continue  # gone meanwhile: the next run confirms it

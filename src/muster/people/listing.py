@@ -8,16 +8,17 @@ overlap, and nobody promises that they hold everybody; the census says who is mi
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from string import ascii_lowercase, digits
+from typing import Any, Protocol
 
 import msgspec
 
 from muster.errors import VendorDown, VendorRefused
-from muster.people.directory_copy import DirectoryCopy
+from muster.people.directory_copy import DirectoryCopy, News, Reading
 from muster.people.google_api import VENDOR
 from muster.people.google_directory import GoogleDirectory, Page, PageTokenRefused
 from muster.people.rereads import ask_about
@@ -71,7 +72,11 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int
 
 
-Take = Callable[[Transaction, Sequence[Listed]], Awaitable[None]]
+class Taker(Protocol):
+    """What becomes of the pages: compared while those before are still being written, then written."""
+
+    async def compare(self, pages: Sequence[Listed]) -> list[News]: ...
+    async def write(self, tx: Transaction, pages: Sequence[Listed], news: list[News]) -> None: ...
 
 
 class _StoredChain(msgspec.Struct, frozen=True):
@@ -81,6 +86,11 @@ class _StoredChain(msgspec.Struct, frozen=True):
     is_census: bool
     pages: int
     restarts: int
+
+
+class _Compared(msgspec.Struct, frozen=True):
+    pages: list[Listed]
+    news: list[News]
 
 
 class Listing:
@@ -105,10 +115,11 @@ class Listing:
         self._waited = 0.0
         self._chains: dict[str, Chain] = {}
         self._pages: asyncio.Queue[Listed | None] = asyncio.Queue(PAGES_AHEAD)
+        self._compared: asyncio.Queue[_Compared | None] = asyncio.Queue(1)
         self._slots = asyncio.Semaphore(CHAINS_AT_ONCE)
 
-    async def read(self, take: Take) -> None:
-        """Hand every page to `take`, a few in a transaction. Raises VendorError, and whatever `take` does."""
+    async def read(self, taker: Taker) -> None:
+        """Hand every page to `taker`, a few in a transaction. Raises VendorError, and whatever it does."""
         stored = await self._database.rows(
             _StoredChain,
             "SELECT name, next_token, is_done, is_census, pages, restarts FROM people_chains "
@@ -119,12 +130,9 @@ class Listing:
             one.name: Chain(one.name, one.next_token, one.is_done, one.is_census, one.pages, one.restarts)
             for one in stored
         }
-        async with _together() as tasks:
-            tasks.create_task(self._take_pages(take))
-            await self._follow_all()
-            await self._pages.put(None)
+        await self._take(taker, self._follow_all())
         if self._is_shared_out:
-            await self._fetch_missed(take)
+            await self._fetch_missed(taker)
 
     @property
     def chains(self) -> int:
@@ -192,19 +200,33 @@ class Listing:
             )
         )
 
-    async def _take_pages(self, take: Take) -> None:
-        while (first := await self._pages.get()) is not None:
-            batch = [first]
-            ended = False
-            while len(batch) < PAGES_A_COMMIT and not self._pages.empty() and not ended:
+    async def _take(self, taker: Taker, reading: Coroutine[Any, Any, None]) -> None:
+        """Have `reading` bring pages, and each compared and written in the order in which it came."""
+        async with _together() as tasks:
+            tasks.create_task(self._compare_pages(taker))
+            tasks.create_task(self._write_pages(taker))
+            await reading
+            await self._pages.put(None)
+
+    async def _compare_pages(self, taker: Taker) -> None:
+        ended = False
+        while not ended:
+            first = await self._pages.get()
+            pages = [first] if first else []
+            ended = first is None
+            while len(pages) < PAGES_A_COMMIT and not (self._pages.empty() or ended):
                 more = self._pages.get_nowait()
                 ended = more is None
-                batch += [more] if more else []
+                pages += [more] if more else []
+            if pages:
+                await self._compared.put(_Compared(pages, await taker.compare(pages)))
+        await self._compared.put(None)
+
+    async def _write_pages(self, taker: Taker) -> None:
+        while compared := await self._compared.get():
             async with self._database.transaction(deadline=COMMIT_DEADLINE) as tx:
-                await take(tx, batch)
-                await self._note(tx, batch)
-            if ended:
-                return
+                await taker.write(tx, compared.pages, compared.news)
+                await self._note(tx, compared.pages)
 
     async def _note(self, tx: Transaction, batch: Sequence[Listed]) -> None:
         """Keep how far the chains have come, with the pages themselves: after a crash one goes on there."""
@@ -241,36 +263,27 @@ class Listing:
                 ],
             )
 
-    async def _fetch_missed(self, take: Take) -> None:
+    async def _fetch_missed(self, taker: Taker) -> None:
         """Read whom the census has and no partition had: some by id, many by a walk over everybody."""
         async with self._database.reading(deadline=COMMIT_DEADLINE) as statements:
             missed = await statements.column(_MISSED, {"sync_id": self._sync_id})
             counted: int = await statements.value(_COUNTED, [self._sync_id])
         if len(missed) * MISSED_SHARE > counted:
             logger.warning("partitions_not_whole", missed=len(missed), listed=counted)
-            chain = self._chains.setdefault(IN_FULL, Chain(IN_FULL))
-            async with _together() as tasks:
-                tasks.create_task(self._take_pages(take))
-                await self._follow(chain)
-                await self._pages.put(None)
+            await self._take(taker, self._follow(self._chains.setdefault(IN_FULL, Chain(IN_FULL))))
             return
         answers = await ask_about(self._directory, self._copy, missed)
         if answers.down:
             raise answers.down
-        async with self._database.transaction(deadline=COMMIT_DEADLINE) as tx:
-            await take(
-                tx,
-                [
-                    Listed(
-                        chain=BY_ID,
-                        number=number,
-                        asked=reading.asked,
-                        page=Page(records=list(reading.records), next_token=""),
-                        is_census=False,
-                        restarts=0,
-                    )
-                    for number, reading in enumerate(answers.readings)
-                ],
+        await self._take(taker, self._hand_on(answers.readings))
+
+    async def _hand_on(self, readings: Sequence[Reading]) -> None:
+        for number, reading in enumerate(readings):
+            page = Page(records=list(reading.records), next_token="")
+            await self._pages.put(
+                Listed(
+                    chain=BY_ID, number=number, asked=reading.asked, page=page, is_census=False, restarts=0
+                )
             )
 
 

@@ -73,8 +73,9 @@ class Rereads:
     async def _settle(self, wishes: Sequence[_Wish], answers: Answers) -> None:
         answered = {*answers.present, *(one.gone.google_id for one in answers.absent), *answers.refused}
         granted = [one for one in wishes if one.google_id in answered]
+        news = await self._copy.compare(answers.readings)
         async with self._database.transaction() as tx:
-            await self._copy.settle(tx, answers.readings, PUSHED)
+            await self._copy.settle(tx, news, PUSHED)
             await self._removals.seen(tx, answers.present)
             await self._removals.apply(tx, answers.absent, PUSHED)
             await tx.execute(

@@ -198,7 +198,7 @@ class Runs(ABC):
             )
         )
 
-    async def _hold(self, tx: Transaction, run: Claim) -> None:
+    async def hold(self, tx: Transaction, run: Claim) -> None:
         """Keep the run ours until the commit. Raises RunLost."""
         held = await tx.value(
             "SELECT true FROM people_syncs WHERE id = %s AND status = 'running' FOR UPDATE", [run.id]

@@ -6,14 +6,13 @@ they count as gone: listings that were empty or cut short have emptied other com
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Protocol
 
 from typing_extensions import override
 
 from muster.access.account import Accounts
 from muster.errors import VendorRefused
-from muster.people.directory_copy import Absent, DirectoryCopy, Occasion, Reading
+from muster.people.directory_copy import Absent, DirectoryCopy, News, Occasion, Reading
 from muster.people.google_api import Tally
 from muster.people.google_directory import Gone, GoogleDirectory, GoogleOrgUnit
 from muster.people.listing import Listed, Listing
@@ -50,7 +49,7 @@ class PeopleSync(Runs):
     ) -> None:
         super().__init__(database)
         self._directory = directory
-        self._copy = copy
+        self.copy = copy
         self._removals = removals
         self._accounts = accounts
         self._push = push
@@ -59,41 +58,14 @@ class PeopleSync(Runs):
     async def _do(self, run: Claim, tally: Tally) -> str | None:
         directory = self._directory.counted(tally)
         pushed_since = await self._push.live_since()
-        listing = Listing(self._database, directory, self._copy, run.id)
-        await listing.read(partial(self._take, run, tally, listing))
+        listing = Listing(self._database, directory, self.copy, run.id)
+        await listing.read(_Taker(self, run, tally, listing))
         await self._count_seen(run)
         deleted = await self._read_deleted(run, directory)
         await self._settle_absent(run, directory, deleted)
         note = await self._read_org_units(run, directory)
         await self._finish(run, pushed_since)
         return note
-
-    async def _take(
-        self, run: Claim, tally: Tally, listing: Listing, tx: Transaction, batch: Sequence[Listed]
-    ) -> None:
-        """Compare some pages with what is known and write what is news."""
-        await self._hold(tx, run)
-        settled = await self._copy.settle(
-            tx,
-            (Reading(asked=one.asked, records=one.page.records) for one in batch if not one.is_census),
-            _listing(run),
-        )
-        await tx.execute(
-            """
-            UPDATE people_syncs SET pages = pages + %s, seen = seen + %s, created = created + %s,
-                updated = updated + %s, chains = %s
-            WHERE id = %s
-            """,
-            [
-                len(batch),
-                sum(len(one.page.records) for one in batch if not one.is_census),
-                settled.created,
-                settled.updated,
-                listing.chains,
-                run.id,
-            ],
-        )
-        await note_costs(tx, run.id, tally)
 
     async def _count_seen(self, run: Claim) -> None:
         """Count each once, on however many pages. Raises ListingNotBelieved for an empty listing."""
@@ -112,17 +84,19 @@ class PeopleSync(Runs):
         deleted: dict[str, Absent] = {}
         token, tokens_seen = "", set[str]()
         while True:
-            asked = await self._copy.number()
+            asked = await self.copy.number()
             page = await directory.users_page(token, deleted=True)
             for record in page.records:
                 if person := record.person():
                     gone = Gone(record.google_id, is_known=True, deleted_at=person.deleted_at)
                     deleted[record.google_id] = Absent(asked=asked, gone=gone)
+            async with self._database.reading() as statements:
+                here = set(await statements.column(_HERE, [[record.google_id for record in page.records]]))
+            others = [record for record in page.records if record.google_id not in here]
+            news = await self.copy.compare([Reading(asked=asked, records=others)])
             async with self._database.transaction(deadline=DEADLINE) as tx:
-                await self._hold(tx, run)
-                here = await tx.column(_HERE, [[record.google_id for record in page.records]])
-                others = [record for record in page.records if record.google_id not in set(here)]
-                await self._copy.settle(tx, [Reading(asked=asked, records=others)], _listing(run))
+                await self.hold(tx, run)
+                await self.copy.settle(tx, news, _listing(run))
             token = page.next_token
             if not token or token in tokens_seen:
                 return deleted
@@ -140,7 +114,7 @@ class PeopleSync(Runs):
         unconfirmed = [google_id for google_id in unseen if google_id not in deleted]
         missed: list[Reading] = []
         for some in _batches([*unconfirmed, *faded]):
-            answers = _complete(await ask_about(directory, self._copy, some))
+            answers = _complete(await ask_about(directory, self.copy, some))
             absent += answers.absent
             missed += answers.readings
             if len(missed) > seen // TOLERATED_SHARE:
@@ -151,12 +125,13 @@ class PeopleSync(Runs):
         await self._write_absent(run, absent, missed)
 
     async def _write_absent(self, run: Claim, absent: list[Absent], missed: list[Reading]) -> None:
+        news = await self.copy.compare(missed)
         async with self._database.transaction(deadline=DEADLINE) as tx:
-            await self._hold(tx, run)
+            await self.hold(tx, run)
             if run.dry_run:
                 applied = await self._removals.preview(tx, absent)
             else:
-                await self._copy.settle(tx, missed, Occasion(source="confirmed", sync_id=run.id))
+                await self.copy.settle(tx, news, Occasion(source="confirmed", sync_id=run.id))
                 await self._removals.seen(tx, await tx.column(_STAGED_YET_LISTED, [run.id]))
                 applied = await self._removals.apply(tx, absent, _listing(run))
             await tx.execute(
@@ -176,7 +151,7 @@ class PeopleSync(Runs):
             return f"Org units were not read. {error}"
         if units and not run.dry_run:
             async with self._database.transaction() as tx:
-                await self._hold(tx, run)
+                await self.hold(tx, run)
                 await _replace_org_units(tx, units)
         return None
 
@@ -185,7 +160,7 @@ class PeopleSync(Runs):
         if run.dry_run:
             return
         async with self._database.transaction(deadline=DEADLINE) as tx:
-            await self._hold(tx, run)
+            await self.hold(tx, run)
             await self._accounts.suspend(
                 tx, await tx.column(_LET_IN_WRONGLY), because="is not active in Google Workspace"
             )
@@ -197,6 +172,42 @@ class PeopleSync(Runs):
         if run.resumed:
             # Its first pages are as old as the run that broke off: another reading follows at once.
             await self.ask(by=SCHEDULE)
+
+
+class _Taker:
+    """What a listing hands its pages to, for one run."""
+
+    def __init__(self, sync: PeopleSync, run: Claim, tally: Tally, listing: Listing) -> None:
+        self._sync = sync
+        self._run = run
+        self._tally = tally
+        self._listing = listing
+
+    async def compare(self, pages: Sequence[Listed]) -> list[News]:
+        whole = (page for page in pages if not page.is_census)
+        return await self._sync.copy.compare(
+            Reading(asked=page.asked, records=page.page.records) for page in whole
+        )
+
+    async def write(self, tx: Transaction, pages: Sequence[Listed], news: list[News]) -> None:
+        await self._sync.hold(tx, self._run)
+        settled = await self._sync.copy.settle(tx, news, _listing(self._run))
+        await tx.execute(
+            """
+            UPDATE people_syncs SET pages = pages + %s, seen = seen + %s, created = created + %s,
+                updated = updated + %s, chains = %s
+            WHERE id = %s
+            """,
+            [
+                len(pages),
+                sum(len(page.page.records) for page in pages if not page.is_census),
+                settled.created,
+                settled.updated,
+                self._listing.chains,
+                self._run.id,
+            ],
+        )
+        await note_costs(tx, self._run.id, self._tally)
 
 
 def _listing(run: Claim) -> Occasion:
