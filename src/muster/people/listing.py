@@ -33,11 +33,6 @@ PREFIXES = (*ascii_lowercase, *digits, "_", "-")
 which a query cannot hold. Who is in none of these, the census shows.
 """
 
-WHOLE_PAGES = 10
-"""So many pages are read before the work is shared out; 5,000 people are not worth it."""
-
-SLOW_PAGE = timedelta(milliseconds=100)
-"""Where Google answers more quickly than this, one chain brings people faster than they can be written."""
 
 CHAINS_AT_ONCE = 8
 PAGES_AHEAD = 8
@@ -46,6 +41,15 @@ MOST_RESTARTS = 3
 COMMIT_DEADLINE = timedelta(seconds=60)
 MISSED_SHARE = 50
 """When more than one in so many were in no partition, the partitions are not to be trusted at all."""
+
+
+class Sharing(msgspec.Struct, frozen=True, kw_only=True):
+    """When a listing is shared out: not before so many pages, since 5,000 people are not worth it, and not
+    while Google answers so quickly that one chain brings people faster than they can be written.
+    """
+
+    whole_pages: int = 10
+    slow_page: timedelta = timedelta(milliseconds=100)
 
 
 @dataclass(slots=True)
@@ -103,15 +107,13 @@ class Listing:
         copy: DirectoryCopy,
         sync_id: int,
         *,
-        whole_pages: int = WHOLE_PAGES,
-        slow_page: timedelta = SLOW_PAGE,
+        sharing: Sharing,
     ) -> None:
         self._database = database
         self._directory = directory
         self._copy = copy
         self._sync_id = sync_id
-        self._whole_pages = whole_pages
-        self._slow_page = slow_page.total_seconds()
+        self._sharing = sharing
         self._waited = 0.0
         self._chains: dict[str, Chain] = {}
         self._pages: asyncio.Queue[Listed | None] = asyncio.Queue(PAGES_AHEAD)
@@ -156,8 +158,8 @@ class Listing:
 
     def _is_worth_sharing(self, everybody: Chain) -> bool:
         """Whether much is left, and Google is slow to bring it."""
-        is_slow = self._waited > everybody.pages * self._slow_page
-        return not everybody.is_done and everybody.pages >= self._whole_pages and is_slow
+        is_slow = self._waited > everybody.pages * self._sharing.slow_page.total_seconds()
+        return not everybody.is_done and everybody.pages >= self._sharing.whole_pages and is_slow
 
     async def _follow(self, chain: Chain) -> None:
         async with self._slots if chain.name != EVERYBODY else nullcontext():

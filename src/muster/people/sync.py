@@ -15,7 +15,7 @@ from muster.errors import VendorRefused
 from muster.people.directory_copy import Absent, DirectoryCopy, News, Occasion, Reading
 from muster.people.google_api import Tally
 from muster.people.google_directory import Gone, GoogleDirectory, GoogleOrgUnit
-from muster.people.listing import Listed, Listing
+from muster.people.listing import Listed, Listing, Sharing
 from muster.people.removals import Removals
 from muster.people.rereads import Answers, ask_about
 from muster.people.runs import SCHEDULE, Claim, ListingNotBelieved, Runs, note_costs
@@ -25,6 +25,9 @@ DEADLINE = timedelta(seconds=60)
 ASKED_AT_A_TIME = 200
 TOLERATED_SHARE = 1000
 """One in so many may be there though no page showed them: somebody is renamed while pages are read."""
+
+
+_SHARING = Sharing()
 
 
 class Push(Protocol):
@@ -46,6 +49,8 @@ class PeopleSync(Runs):
         removals: Removals,
         accounts: Accounts,
         push: Push,
+        *,
+        sharing: Sharing = _SHARING,
     ) -> None:
         super().__init__(database)
         self._directory = directory
@@ -53,12 +58,13 @@ class PeopleSync(Runs):
         self._removals = removals
         self._accounts = accounts
         self._push = push
+        self._sharing = sharing
 
     @override
     async def _do(self, run: Claim, tally: Tally) -> str | None:
         directory = self._directory.counted(tally)
         pushed_since = await self._push.live_since()
-        listing = Listing(self._database, directory, self.copy, run.id)
+        listing = Listing(self._database, directory, self.copy, run.id, sharing=self._sharing)
         await listing.read(_Taker(self, run, tally, listing))
         await self._count_seen(run)
         deleted = await self._read_deleted(run, directory)
