@@ -192,3 +192,20 @@ async def test_whoever_came_in_the_wake_of_a_listing_is_not_missed_by_it(town: T
     assert run is not None
     assert (run.status, run.removed, run.missed) == ("finished", 0, 0)
     assert await town.value("SELECT removed_at IS NULL FROM people WHERE email = 'nia@acme.test'")
+
+
+async def test_a_page_read_between_two_changes_that_cancel_out_does_not_bring_the_first_back(town: Town):
+    """The push finds what was known already; that it looked is what makes the page old."""
+    play = Play(town)
+    await play.begin()
+    await play.do(("title", "cy@acme.test", 0), pushed=True)
+    await town.portal.rereads.work_off()
+
+    await play.do(("title", "cy@acme.test", 1), pushed=True)
+    await play.do(("list",), pushed=True)
+    await play.do(("title", "cy@acme.test", 0), pushed=True)
+    await town.portal.rereads.work_off()
+    await play.do(("take page", 0), pushed=True)
+    await town.portal.rereads.work_off()
+
+    assert (await play.ours())[play.ids["cy@acme.test"]] == ("active", "Title 0")
