@@ -177,6 +177,8 @@ CREATE TABLE group_members (
 );
 CREATE INDEX group_members_member ON group_members (member_id);
 
+ALTER TABLE proofs ALTER held DROP NOT NULL;               -- NULL: the promise does not apply here
+
 -- Somebody the directory no longer has, or keeps out: the account stays, and opens nothing.
 ALTER TABLE accounts
     ADD suspended_at      timestamptz,

@@ -24,6 +24,7 @@ _MARKS = {
     Status.FAILED: "[red]✗ failed[/]",
     Status.STALE: "[yellow]~ stale[/]",
     Status.UNPROVED: "[yellow]? unproved[/]",
+    Status.NOT_APPLICABLE: "[dim]– not applicable[/]",
 }
 
 

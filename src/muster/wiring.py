@@ -132,7 +132,17 @@ def make(settings: Settings, *, application: str) -> Portal:
             *JobProbes(queues, heartbeats, CANARY).probes(),
             *HeaderProbe(http, settings.public_url).probes(),
             *AccessProbes(google, allowed_domains=settings.allowed_domains).probes(),
-            *PeopleProbes(directory, sync, every=settings.people_sync_every).probes(),
+            *PeopleProbes(
+                database,
+                directory,
+                sync,
+                groups,
+                rereads,
+                removals,
+                push,
+                accounts,
+                every=settings.people_sync_every,
+            ).probes(),
         ],
     )
     access = AccessPages(

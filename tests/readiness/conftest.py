@@ -32,6 +32,8 @@ async def siege(new_settings: Callable[[], Settings]) -> AsyncIterator[Siege]:
             town=replace(town, portal=made), front=front, google=google, archive=town.portal.database
         )
         await made.sync.run()
+        await made.groups.run()
+        await siege.open_channels()
         await siege.start_worker()
         yield siege
         await siege.stop_worker()

@@ -147,6 +147,17 @@ class Accounts:
             )
         return sum([await self._sessions.end_all(account_id) for account_id in suspended])
 
+    async def list_not_kept_out(self) -> list[str]:
+        """The addresses of suspended accounts that still have a role or a session."""
+        async with self._database.reading() as statements:
+            with_role = await statements.column(
+                "SELECT email FROM accounts WHERE suspended_at IS NOT NULL AND role <> 'member' LIMIT 100"
+            )
+            lately = await statements.pairs(
+                "SELECT id, email FROM accounts WHERE suspended_at > now() - %s", [_LONGER_THAN_ANY_SESSION]
+            )
+        return with_role + [email for account, email in lately.items() if await self._sessions.count(account)]
+
     async def _end_sessions_soon(self) -> None:
         try:
             await self.end_sessions_of_suspended()

@@ -152,18 +152,25 @@ class GoogleApi:
         credentials: Credentials,
         throttle: Throttle,
         tally: Tally | None = None,
+        *,
+        attempts: int = ATTEMPTS,
     ) -> None:
         self.credentials = credentials
+        self._attempts = attempts
         self._http = http
         self._throttle = throttle
         self._tally = tally or Tally()
 
     def counted(self, tally: Tally) -> "GoogleApi":
         """The same, with what it does counted in `tally`."""
-        return GoogleApi(self._http, self.credentials, self._throttle, tally)
+        return GoogleApi(self._http, self.credentials, self._throttle, tally, attempts=self._attempts)
+
+    def impatient(self) -> "GoogleApi":
+        """The same, that takes the first answer for the answer, whatever it is."""
+        return GoogleApi(self._http, self.credentials, self._throttle, self._tally, attempts=1)
 
     async def get(self, url: str, query: dict[str, str], *, scope: str) -> httpx2.Response:
-        """An answer that is not a passing failure, after as many tries as it takes up to ATTEMPTS.
+        """An answer that is not a passing failure, after as many tries as it takes, up to `attempts`.
 
         Raises VendorDown; a lasting failure is an answer, too.
         """
@@ -173,9 +180,6 @@ class GoogleApi:
         self, url: str, query: dict[str, str], body: msgspec.Struct, *, scope: str
     ) -> httpx2.Response:
         return await self._patiently("POST", url, scope=scope, query=query, body=body)
-
-    async def get_once(self, url: str, query: dict[str, str], *, scope: str) -> httpx2.Response:
-        return await self._once("GET", url, scope=scope, query=query)
 
     async def _patiently(
         self,
@@ -187,7 +191,7 @@ class GoogleApi:
         body: msgspec.Struct | None = None,
     ) -> httpx2.Response:
         problem: VendorDown | None = None
-        for attempt in range(ATTEMPTS):
+        for attempt in range(self._attempts):
             if attempt:
                 await asyncio.sleep(_wait(attempt - 1))
             try:

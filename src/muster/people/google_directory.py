@@ -171,6 +171,10 @@ class GoogleDirectory:
         """The same, with what it costs counted in `tally`."""
         return GoogleDirectory(self._api.counted(tally), base_url=self._base_url, customer=self._customer)
 
+    def impatient(self) -> "GoogleDirectory":
+        """The same, that tries nothing twice: for whoever wants to know how things stand now."""
+        return GoogleDirectory(self._api.impatient(), base_url=self._base_url, customer=self._customer)
+
     async def users_page(self, token: str, *, prefix: str = "", deleted: bool = False) -> Page:
         """A page of all users, of those whose address begins with `prefix`, or of the deleted ones."""
         query = self._listing(PAGE_SIZE, token) | {"projection": "full", "fields": LISTING_FIELDS}
@@ -187,12 +191,18 @@ class GoogleDirectory:
         )
 
     async def first_few(self) -> int:
-        """How many of a handful of users could be read, with a token minted anew. Never retried."""
+        """How many of a handful of users could be read, with a token minted anew."""
         self._api.credentials.forget(USERS)
         query = self._listing(5, "") | {"projection": "full", "fields": LISTING_FIELDS}
-        response = await self._api.get_once(f"{self._root}/users", query, scope=USERS)
-        expect(response)
-        return len(records(decoded(response.content, _Users).users))
+        response = await self._api.get(f"{self._root}/users", query, scope=USERS)
+        return len(records(_answer(response, _Users).users))
+
+    async def first_group(self) -> GoogleGroup | None:
+        """Any group, where there is one, with a token minted anew."""
+        self._api.credentials.forget(GROUPS)
+        query = self._listing(1, "") | {"fields": f"nextPageToken,groups({_GROUP_FIELDS})"}
+        response = await self._api.get(f"{self._root}/groups", query, scope=GROUPS)
+        return next(iter(_answer(response, _Groups).groups), None)
 
     async def user(self, google_id: str) -> Record | Gone:
         """Somebody as they are now, or what Google says of them when they are not."""
@@ -265,7 +275,7 @@ class GoogleDirectory:
             token = listed.next_page_token
 
     async def photo(self, google_id: str) -> Photo | None:
-        response = await self._api.get_once(
+        response = await self._api.get(
             f"{self._root}/users/{google_id}/photos/thumbnail",
             {"fields": "photoData,mimeType", "prettyPrint": "false"},
             scope=USERS,

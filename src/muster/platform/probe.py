@@ -12,9 +12,17 @@ class Failed(MusterError):
     code = "probe_failed"
 
 
+class NotApplicable(MusterError):
+    """The promise has no meaning for this system; the message says why. Neither kept nor broken."""
+
+    code = "probe_not_applicable"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probe:
-    """`ask` returns the evidence in a line, or raises Failed (or any other error) with what is wrong."""
+    """`ask` returns the evidence in a line, or raises Failed (or any other error) with what is wrong,
+    or NotApplicable.
+    """
 
     row: str
     ask: Callable[[], Awaitable[str]]

@@ -147,6 +147,12 @@ class Sessions:
         with answering():
             return bool(await self._redis.delete(session_key(session_id)))
 
+    async def count(self, account_id: int) -> int:
+        """How many sessions of the account are alive."""
+        with answering():
+            keys = await self._redis.smembers(_account_key(account_id))
+            return int(await self._redis.exists(*keys)) if keys else 0
+
     async def end_all(self, account_id: int) -> int:
         """How many sessions of the account were ended."""
         with answering():

@@ -84,6 +84,13 @@ ROWS = (
         remedy="See that GOOGLE_ISSUER is reached from here, and that GOOGLE_CLIENT_ID and GOOGLE_CLIENT_SECRET are those of the OAuth client.",
     ),
     Row(
+        id="access.offboarded",
+        group=ACCESS,
+        title="Leavers are out",
+        promise="Whoever is suspended, archived or gone in the directory has no open account, no role and no session.",
+        remedy="See that a worker takes the queue `upkeep` (workers.alive), which ends sessions every half minute, and run `muster sync people`.",
+    ),
+    Row(
         id="web.headers",
         group=ACCESS,
         title="Security headers",
@@ -108,8 +115,8 @@ ROWS = (
         id="directory.reachable",
         group=DIRECTORY,
         title="Google Admin API",
-        promise="The service account gets a token and reads people from the Admin API.",
-        remedy="The evidence names the missing step: key, delegation, scope or administrator.",
+        promise="The service account gets a token for each scope, and reads people, groups, members and org units.",
+        remedy="Run `muster doctor`: it walks the set-up step by step and says what to click where.",
     ),
     Row(
         id="directory.fresh",
@@ -117,5 +124,33 @@ ROWS = (
         title="Directory sync",
         promise="The directory was read to its end within the last three turns of its schedule.",
         remedy="Open /people/syncs for the reason of the last run; run one with `muster sync people`.",
+    ),
+    Row(
+        id="directory.groups",
+        group=DIRECTORY,
+        title="Groups sync",
+        promise="Groups were read to the end within the last three turns, and the members of every group at least once.",
+        remedy="Open /people/syncs for the reason of the last groups run; the scopes group and group.member must be delegated.",
+    ),
+    Row(
+        id="directory.push",
+        group=DIRECTORY,
+        title="Push from Google",
+        promise="Google tells of every change at once: each event has a live channel, and the last listing found nothing it had kept back.",
+        remedy="See that Google reaches PUBLIC_URL/hooks/google from outside. Channels are opened anew every half minute where one fails; no change is lost meanwhile, only late.",
+    ),
+    Row(
+        id="directory.quota",
+        group=DIRECTORY,
+        title="Google's quota",
+        promise="The syncs stay within Google's quota: none of the last runs spent half of its time waiting for it.",
+        remedy="See /people/syncs for which calls were refused. Raise PEOPLE_SYNC_MINUTES, or ask Google for more queries a minute in the project's quota page.",
+    ),
+    Row(
+        id="directory.removals",
+        group=DIRECTORY,
+        title="Held removals",
+        promise="A removal too large to be believed unasked is decided within a day.",
+        remedy="Open /people/removals and release or reject it.",
     ),
 )

@@ -12,7 +12,7 @@ import msgspec
 from muster import __version__
 from muster.errors import MusterError, Unavailable
 from muster.platform.database import Database, first_line
-from muster.platform.probe import Probe
+from muster.platform.probe import NotApplicable, Probe
 from muster.platform.telemetry import logger
 from muster.readiness.checklist import ROWS, Row
 
@@ -23,18 +23,22 @@ HISTORY = 20
 
 class Status(StrEnum):
     """Proved: it holds, and was seen to lately. Stale: it held, but that was long ago or in another
-    release. Unproved: nobody has looked. Unproved is never shown as proved.
+    release. Unproved: nobody has looked. Unproved is never shown as proved. Not applicable: it was looked
+    at, and has no meaning for this system.
     """
 
     PROVED = "proved"
     FAILED = "failed"
     STALE = "stale"
     UNPROVED = "unproved"
+    NOT_APPLICABLE = "not applicable"
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What one look at a row showed; `held` is None where the promise does not apply."""
+
     row: str
-    held: bool
+    held: bool | None
     evidence: str
     took_ms: int
     version: str
@@ -42,12 +46,12 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """A row with how it stands. `history` is held or not, oldest first."""
+    """A row with how it stands. `history` is held or not, or None for not applicable, oldest first."""
 
     row: Row
     status: Status
     proof: Proof | None
-    history: list[bool]
+    history: list[bool | None]
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,11 +139,11 @@ def _judged(row: Row, newest_first: Sequence[Proof], now: datetime) -> Judged:
 def judge(row: Row, proof: Proof | None, now: datetime) -> Status:
     if proof is None:
         return Status.UNPROVED
-    if not proof.held:
+    if proof.held is False:
         return Status.FAILED
     if now - proof.at > row.half_life or proof.version != __version__:
         return Status.STALE
-    return Status.PROVED
+    return Status.PROVED if proof.held else Status.NOT_APPLICABLE
 
 
 def tally(rows: Sequence[Judged]) -> dict[str, int]:
@@ -150,9 +154,12 @@ def tally(rows: Sequence[Judged]) -> dict[str, int]:
 async def _ask(probe: Probe, deadline: timedelta) -> Proof:
     started = time.perf_counter()
     limit = asyncio.timeout(deadline.total_seconds())
+    held: bool | None
     try:
         async with limit:
             held, evidence = True, await probe.ask()
+    except NotApplicable as error:
+        held, evidence = None, str(error)
     except MusterError as error:
         held, evidence = False, str(error)
     except Exception as error:  # noqa: BLE001  a probe that breaks has not shown that the promise holds

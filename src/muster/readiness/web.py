@@ -49,6 +49,9 @@ class ChecklistPages:
         return RedirectResponse("/checklist", status_code=303)
 
 
+_MARKS = {True: "proved", False: "failed", None: "not applicable"}
+
+
 def _shown(judged: Judged) -> dict[str, object]:
     row, proof = judged.row, judged.proof
     return {
@@ -63,7 +66,7 @@ def _shown(judged: Judged) -> dict[str, object]:
         "remedy": row.remedy,
         "runbook": f"docs/runbooks/{row.id}.md",
         "survives": row.survives,
-        "history": ["proved" if held else "failed" for held in judged.history],
+        "history": [_MARKS[held] for held in judged.history],
     }
 
 
