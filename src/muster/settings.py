@@ -153,7 +153,7 @@ def survey(*, working_folder: Path | None = None) -> tuple[Settings, dict[str, s
             if not name or name in problems:
                 raise SettingsError(_one_line(error)) from error
             problems[name] = _one_line(error).removesuffix(_hint(env))
-            env.patches[name] = _STAND_INS.get(name, "")
+            env.patches[name] = _STAND_INS.get(name)
 
 
 def read_environment(working_folder: Path, *, with_instance: bool = True) -> FileAwareEnv:
@@ -169,15 +169,18 @@ def _read_into(env: AnyEnv, working_folder: Path, *, with_instance: bool = True)
 
 
 class _PatchedEnv(FileAwareEnv):
-    """With `patches` in place of what stands there."""
+    """With `patches` in place of what stands there, None for the default."""
 
     def __init__(self, *, strip_whitespace: bool) -> None:
         super().__init__(strip_whitespace=strip_whitespace)
-        self.patches: dict[str, str] = {}
+        self.patches: dict[str, str | None] = {}
 
     @override
     def _get_value(self, env_key: str, default: Any) -> Any:
-        return self.patches[env_key] if env_key in self.patches else super()._get_value(env_key, default)
+        if env_key not in self.patches:
+            return super()._get_value(env_key, default)
+        patch = self.patches[env_key]
+        return default if patch is None else patch
 
 
 def home_folder(env: FileAwareEnv) -> Path:

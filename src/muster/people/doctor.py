@@ -32,7 +32,7 @@ from muster.people.google_api import (
     unreachable,
 )
 from muster.people.google_directory import Gone, GoogleDirectory, GoogleGroup
-from muster.people.key_file import KeyFile, read_key
+from muster.people.key_file import KeyFile, taken_apart
 from muster.people.push import CONFIRMED_WITHIN, EVENTS, PushChannels
 from muster.people.remedies import (
     AGAIN,
@@ -182,7 +182,7 @@ class _Examination:
     async def _directory_steps(self) -> AsyncIterator[Step]:
         yield await self._step(SETTINGS, "Settings", self._settings)
         yield await self._step(
-            KEY, "Service account's key", self._read_key, settings=["GOOGLE_SERVICE_ACCOUNT"]
+            KEY, "Service account's key", self._read_file, settings=["GOOGLE_SERVICE_ACCOUNT"]
         )
         yield await self._step(TOKEN_ENDPOINT, "Google's token endpoint", self._reach, after=[KEY])
         yield await self._step("google.clock", "This machine's clock", self._clock, after=[TOKEN_ENDPOINT])
@@ -295,8 +295,8 @@ class _Examination:
             )
         return "all are set"
 
-    async def _read_key(self) -> str:
-        self.key = key = read_key(self.set_up.service_account or "")
+    async def _read_file(self) -> str:
+        self.key = key = taken_apart(self.set_up.service_account or "")
         return f"of {key.client_email}, client ID {key.client_id or 'not in the file'}"
 
     async def _reach(self) -> str:

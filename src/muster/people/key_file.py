@@ -24,27 +24,27 @@ class KeyFile(msgspec.Struct):
     installed: Any = None
 
 
-def read_key(text: str) -> KeyFile:
+def taken_apart(text: str) -> KeyFile:
     """Raises Ailment, which tells what it is instead of a key."""
     if not text.strip():
-        raise _not_a_key("the file is empty")
+        raise _no_key_file("the file is empty")
     try:
         key = msgspec.json.decode(text, type=KeyFile)
     except msgspec.ValidationError as error:
-        raise _not_a_key(f"it is not shaped as a key is: {error}") from error
+        raise _no_key_file(f"it is not shaped as a key is: {error}") from error
     except msgspec.DecodeError as error:
-        raise _not_a_key(f"it is no JSON: {error}") from error
+        raise _no_key_file(f"it is no JSON: {error}") from error
     if key.web is not None or key.installed is not None:
-        raise _not_a_key("it is the file of an OAuth client, with which people sign in")
+        raise _no_key_file("it is the file of an OAuth client, with which people sign in")
     if key.type not in {"", "service_account"}:
-        raise _not_a_key(f"it is a file of type {key.type!r}")
+        raise _no_key_file(f"it is a file of type {key.type!r}")
     if lacking := [name for name in _NEEDED if not getattr(key, name)]:
-        raise _not_a_key(f"it lacks {', '.join(lacking)}")
-    _check_private_key(key.private_key)
+        raise _no_key_file(f"it lacks {', '.join(lacking)}")
+    _check_pem(key.private_key)
     return key
 
 
-def _not_a_key(seen: str) -> Ailment:
+def _no_key_file(seen: str) -> Ailment:
     return Ailment(
         f"GOOGLE_SERVICE_ACCOUNT is not a service account's key: {seen}",
         "In console.cloud.google.com: IAM & Admin → Service accounts "
@@ -54,7 +54,7 @@ def _not_a_key(seen: str) -> Ailment:
     )
 
 
-def _check_private_key(pem: str) -> None:
+def _check_pem(pem: str) -> None:
     try:
         jwt.encode({}, pem, "RS256")
     except (ValueError, TypeError, jwt.PyJWTError) as error:
