@@ -18,7 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from tests.town import Town, eventually
 
+from muster.errors import VendorRefused
 from muster.people.google_api import GROUPS, MEMBERS, ORG_UNITS, SCOPES, USERS
+from muster.people.remedies import Named, ailment
 from muster.platform.step import Standing, Step
 from muster.settings import Secret, Settings
 from muster.wiring import portal
@@ -243,6 +245,13 @@ async def test_a_frozen_google_holds_up_nobody(settings: Settings):
     assert all("does not answer in time" in steps[name].detail for name in failed(steps))
 
 
+async def test_a_google_that_is_too_slow_for_the_whole_is_no_good_news(settings: Settings):
+    steps = await examined(settings, deadline=timedelta(0))
+
+    assert "google.api" in failed(steps)
+    assert "the time for all steps together is up" in steps["google.api"].detail
+
+
 @pytest.mark.parametrize(("minutes", "told"), [(-7, "s slow"), (9, "s fast")])
 async def test_a_clock_that_is_wrong_is_told(town: Town, minutes: int, told: str):
     steps = await examined(town.portal.settings, now=lambda: datetime.now(UTC) + timedelta(minutes=minutes))
@@ -350,6 +359,15 @@ async def test_what_google_refuses_is_told_with_the_way_to_mend_it(town: Town, k
     assert failed(steps) == ["google.users"]
     assert steps["google.person"].status is NOT_REACHED
     assert remedy in steps["google.users"].remedy
+
+
+def test_the_link_that_google_gives_is_passed_on():
+    link = "https://console.developers.google.com/apis/api/admin.googleapis.com/overview?project=104729"
+    said = f"403 accessNotConfigured: It is disabled. Enable it by visiting {link}, then retry."
+
+    found = ailment(VendorRefused("Google", said, reason="accessNotConfigured"), Named(), scope=USERS)
+
+    assert f"Open {link} and press Enable." in found.remedy
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,7 @@ class GoogleDoctor:
         problems: Mapping[str, str] | None = None,
         *,
         step_deadline: timedelta = STEP_DEADLINE,
+        deadline: timedelta = DEADLINE,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> AsyncIterator[Step]:
         """Every step as soon as it is done; `problems` are settings that are missing or wrong, each with why.
@@ -118,6 +119,7 @@ class GoogleDoctor:
             self._push,
             now,
             step_deadline,
+            deadline,
             problems=self._wrong(problems or {}),
         )
         async for step in examination.steps():
@@ -149,6 +151,7 @@ class _Examination:
     push: PushChannels
     now: Callable[[], datetime]
     step_deadline: timedelta
+    deadline: timedelta
     problems: Mapping[str, str]
     began: float = field(default_factory=time.monotonic)
     done: dict[str, Step] = field(default_factory=dict)
@@ -258,11 +261,11 @@ class _Examination:
         for step_id in after:
             if (before := self.done[step_id]).status is not Standing.OK:
                 raise _NotReached(f"first “{before.title}” must go well")
-        if time.monotonic() - self.began > DEADLINE.total_seconds():
-            raise _NotReached("the time for the whole examination is up", AGAIN)
+        if time.monotonic() - self.began > self.deadline.total_seconds():
+            raise Ailment("not examined: the time for all steps together is up, so slow is Google", AGAIN)
 
     def _seconds_left(self) -> float:
-        whole = DEADLINE.total_seconds() - (time.monotonic() - self.began)
+        whole = self.deadline.total_seconds() - (time.monotonic() - self.began)
         return min(self.step_deadline.total_seconds(), max(whole, 0.1))
 
     def _late(self) -> MusterError:
