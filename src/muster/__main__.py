@@ -90,12 +90,18 @@ def sync() -> None:
 
 
 @sync.command("people")
+@click.option("--full", is_flag=True, help="Begin the listing anew, and read every group's members.")
 @click.option("--dry-run", is_flag=True, help="Count what would change, and change nothing.")
-def sync_people(*, dry_run: bool) -> None:
-    """Bring the directory in step with Google Workspace."""
+def sync_people(*, full: bool, dry_run: bool) -> None:
+    """Bring people and groups in step with Google Workspace.
+
+    Exit status: 0 finished, 1 failed or not believed, 2 could not run.
+    """
     from muster.commands import sync_people as run
 
-    sys.exit(_run(run(_settings("command"), dry_run=dry_run, say=click.echo)))
+    if full and dry_run:
+        raise click.UsageError("--full and --dry-run exclude each other: a dry run always begins anew")
+    sys.exit(_run(run(_settings("command"), dry_run=dry_run, is_full=full)))
 
 
 @main.command()
@@ -108,6 +114,23 @@ def check(*, as_json: bool) -> None:
     from muster.commands import check as run
 
     sys.exit(_run(run(_settings("command"), as_json=as_json)))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help='One JSON object: {"steps": [{"id", "status", …}], …}')
+def doctor(*, as_json: bool) -> None:
+    """Examine the set-up with Google, step by step, in plain words.
+
+    Exit status: 0 all is well, 1 a step failed, 2 settings are missing or wrong.
+    """
+    from muster.commands import doctor as run
+    from muster.platform import telemetry
+    from muster.settings import survey
+
+    # What goes wrong is told in steps, and nothing may stand between the lines.
+    telemetry.configure("fatal", name="muster-doctor", stream=sys.stderr)
+    settings, problems = survey()
+    sys.exit(_run(run(settings, problems, as_json=as_json)))
 
 
 @main.command()

@@ -2,23 +2,42 @@
 
 import asyncio
 import getpass
+import re
 import sys
-from collections.abc import Callable
-from typing import Any
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
 
+import click
 import msgspec
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from muster import __version__
-from muster.errors import MusterError
-from muster.people.runs import SyncRun
+from muster.errors import MusterError, VendorError
+from muster.people.doctor import SETTINGS
+from muster.people.runs import Runs, SyncRun
 from muster.platform.actor import System
+from muster.platform.step import Standing, Step
 from muster.readiness.proofs import Checked, Judged, Status, tally
 from muster.readiness.web import in_words
 from muster.settings import Settings
 from muster.wiring import portal
 
+LOOK_EVERY = 0.2
+SAY_EVERY = 3.0
+"""Seconds between lines that nobody may be watching."""
+
+HELD_PAGE = "/people/removals"
+
+_STANDINGS = {
+    Standing.OK: ("✓", "green"),
+    Standing.FAILED: ("✗", "bold red"),
+    Standing.NOT_REACHED: ("–", "yellow"),
+}
 _MARKS = {
     Status.PROVED: "[green]✓ proved[/]",
     Status.FAILED: "[red]✗ failed[/]",
@@ -28,39 +47,161 @@ _MARKS = {
 }
 
 
-async def sync_people(settings: Settings, *, dry_run: bool, say: Callable[[str], object]) -> int:
-    """Run a sync here, or follow the worker's if it was quicker; the exit status."""
+async def sync_people(settings: Settings, *, dry_run: bool, is_full: bool) -> int:
+    """Sync people, then groups: here, or by following the worker's run if it was quicker; the exit status."""
+    statuses = []
     async with portal(settings, application="muster-command") as made:
-        sync_id = await made.sync.ask(by=System(f"command line ({getpass.getuser()})"), dry_run=dry_run)
-        doing = asyncio.create_task(made.sync.run())
-        told: tuple[str, int] | None = None
-        while True:
-            run = await made.sync.get(sync_id)
-            if run is None:
-                raise MusterError(f"sync {sync_id} is gone")
-            if (run.status, run.seen) != told:
-                told = (run.status, run.seen)
-                if run.status == "running":
-                    say(f"{run.seen} people read" + (f" of about {run.expected}" if run.expected else ""))
-            if run.finished_at:
-                break
-            if doing.done() and run.status == "waiting":
-                # Another worker was at it; ours comes after.
-                doing = asyncio.create_task(made.sync.run())
-            await asyncio.sleep(0.2)
+        for runs in (made.sync, made.groups):
+            run = await _follow(runs, dry_run=dry_run, is_full=is_full)
+            for line in _told(run, held_page=f"{settings.public_url}{HELD_PAGE}"):
+                click.echo(line)
+            statuses.append(run.status)
+            if run.status == "failed":  # what keeps people from being read keeps groups from it
+                return 1
+    return 0 if set(statuses) == {"finished"} else 1
+
+
+async def _follow(runs: Runs, *, dry_run: bool, is_full: bool) -> SyncRun:
+    by = System(f"command line ({getpass.getuser()})")
+    sync_id = await runs.ask(by=by, dry_run=dry_run, is_full=is_full)
+    doing = asyncio.create_task(runs.run())
+    run: SyncRun | None = None
+    try:
+        with _Progress() as progress:
+            while True:
+                is_over = doing.done()
+                run = await runs.get(sync_id)
+                if run is None:
+                    raise MusterError(f"sync {sync_id} is gone")
+                if run.finished_at:
+                    return run
+                if is_over:
+                    doing = _again(doing, runs, run)
+                if is_over or run.status == "running":
+                    progress.show(run)
+                await asyncio.sleep(LOOK_EVERY)
+    finally:
+        if not (run and run.finished_at):
+            doing.cancel()
         await asyncio.gather(doing, return_exceptions=True)
-        say(_said(run))
-        return 0 if run.status == "finished" else 1
 
 
-def _said(run: SyncRun) -> str:
+def _again(doing: asyncio.Task[SyncRun | None], runs: Runs, run: SyncRun) -> asyncio.Task[SyncRun | None]:
+    """Try to begin ours where another worker was at it; what kept us from it altogether is raised."""
+    error = doing.exception()
+    if error and not isinstance(error, VendorError):
+        raise error
+    return asyncio.create_task(runs.run()) if run.status == "waiting" else doing
+
+
+class _Progress:
+    """How far a run is: on a terminal one line that is drawn anew, elsewhere a line every few seconds."""
+
+    def __init__(self) -> None:
+        console = Console(highlight=False)
+        self._live = (
+            Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
+        )
+        self._said_at = -SAY_EVERY
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, run: SyncRun) -> None:
+        if self._live:
+            self._live.update(Text(_so_far(run), style="dim"), refresh=True)
+        elif time.monotonic() - self._said_at >= SAY_EVERY:
+            self._said_at = time.monotonic()
+            click.echo(_so_far(run))
+
+
+def _so_far(run: SyncRun) -> str:
+    if run.status == "waiting":
+        return f"{run.kind.capitalize()}: waiting for the run that is under way"
+    about = f" of about {run.expected:,}" if run.expected else ""
+    return f"{run.seen:,} {run.kind} read{about}, {run.rate:,.0f} {run.kind}/s, {run.calls:,} calls of Google"
+
+
+def _told(run: SyncRun, *, held_page: str) -> list[str]:
+    """What a run came to, in a line, and in a second one what else there is to know."""
     if run.status != "finished":
-        return f"The sync {run.status}: {run.reason}"
-    verb = "would be " if run.dry_run else ""
-    return (
-        f"{run.seen} people in {run.seconds:.1f} s: {run.created} {verb}created, "
-        f"{run.updated} {verb}updated, {run.removed} {verb}removed, {run.unchanged} unchanged"
+        how = "was refused" if run.status == "refused" else run.status
+        return [f"The sync of {run.kind} {how}: {run.reason}", *_doctor_may_help(run)]
+    would = "would be " if run.dry_run else ""
+    members = f", {run.members_added} members added, {run.members_removed} removed"
+    counts = (
+        f"{run.seen} {run.kind} in {run.seconds:.1f} s ({run.rate:,.0f}/s): {run.created} {would}created, "
+        f"{run.updated} {would}updated, {run.removed} {would}removed, {run.unchanged} unchanged"
+        + (members if run.kind == "groups" and not run.dry_run else "")
     )
+    besides = "; ".join(_besides(run, would, held_page))
+    return [counts, *([f"  {besides}"] if besides else []), *_doctor_may_help(run)]
+
+
+def _besides(run: SyncRun, would: str, held_page: str) -> Iterator[str]:
+    if run.held:
+        yield f"{run.held} removals {would or 'are '}held for approval" + (
+            "" if run.dry_run else f": {held_page}"
+        )
+    if run.missed:
+        yield f"{run.missed} missed by the listing and read by id"
+    if run.drift:
+        yield f"drift {run.drift}: changes that Google's push had not told"
+    if run.retried:
+        reasons = ", ".join(f"{times} {code}" for code, times in run.faults.items())
+        yield f"Google failed {run.retried} times and was asked again: {reasons}"
+    if run.waited_seconds >= 1:
+        yield f"waited {run.waited_seconds:.0f} s for Google's quota"
+    if run.resumed:
+        yield f"went on with run {run.resumed}, which had broken off"
+    if run.reason:
+        yield run.reason
+
+
+def _doctor_may_help(run: SyncRun) -> list[str]:
+    if run.status == "refused" or not re.search("google directory|google_", run.reason or "", re.IGNORECASE):
+        return []
+    return ["`muster doctor` says, step by step, what of the set-up with Google is not right."]
+
+
+async def doctor(settings: Settings, problems: Mapping[str, str], *, as_json: bool) -> int:
+    """Walk through the steps and print each as it is done; the exit status."""
+    steps: list[Step] = []
+    async with portal(settings, application="muster-doctor") as made:
+        async for step in made.google_doctor.examine(problems):
+            if not as_json:
+                _print_step(step, earlier=steps)
+            steps.append(step)
+    failed = [step for step in steps if step.status is Standing.FAILED]
+    if as_json:
+        sys.stdout.write(msgspec.json.encode({"steps": steps}).decode() + "\n")
+    else:
+        counts = Counter(step.status for step in steps)
+        click.echo(
+            f"\n{counts[Standing.OK]} well, {len(failed)} failed, {counts[Standing.NOT_REACHED]} not reached"
+        )
+    if problems or any(step.id == SETTINGS for step in failed):
+        return 2
+    return 1 if failed else 0
+
+
+def _print_step(step: Step, *, earlier: list[Step]) -> None:
+    """A line, and below it what to do; where that is what an earlier step said, it is not said again."""
+    console = Console(highlight=False)
+    mark, style = _STANDINGS[step.status]
+    line = Text.assemble((mark, style), f" {step.title:<44} ", (step.detail, "" if step.remedy else "dim"))
+    console.print(line, soft_wrap=True)
+    same = next((one for one in earlier if one.remedy == step.remedy), None)
+    if not step.remedy:
+        return
+    for told in [f"as for “{same.title}”"] if same else step.remedy.splitlines():
+        console.print(Text(f"    {told}"), soft_wrap=True)
 
 
 async def check(settings: Settings, *, as_json: bool) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from environs import FileAwareEnv
@@ -40,7 +40,22 @@ _NAMES = {
 _DOMAIN = re.compile(r"^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
 
+_NAMED = re.compile(r"\b[A-Z]{4,}(?:_[A-Z]+)*\b")
+"""A setting in an error's words, which name it before anything else."""
+
+_STAND_INS = {
+    "SECRET_KEY": "0" * 32,
+    "PUBLIC_URL": "https://unset.invalid",
+    "DATABASE_URL": "postgresql://127.0.0.1:1/unset",
+    "REDIS_URL": "redis://127.0.0.1:1",
+    "ALLOWED_DOMAINS": "unset.invalid",
+    "GOOGLE_CLIENT_ID": "unset",
+    "GOOGLE_CLIENT_SECRET": "unset",
+}
+"""Values that would be refused at once by whoever is asked with them; the others have defaults."""
+
 T = TypeVar("T")
+AnyEnv = TypeVar("AnyEnv", bound=FileAwareEnv)
 
 
 class Secret:
@@ -122,13 +137,50 @@ def load(*, working_folder: Path | None = None) -> Settings:
         raise SettingsError(_one_line(error)) from error
 
 
+def survey(*, working_folder: Path | None = None) -> tuple[Settings, dict[str, str]]:
+    """The settings with stand-ins for those that are missing or wrong, and what is wrong with each.
+
+    For who has to name all of them at once, where `load` ends at the first.
+    """
+    env = _read_into(_PatchedEnv(strip_whitespace=True), working_folder or Path.cwd())
+    problems: dict[str, str] = {}
+    while True:
+        try:
+            return _settings(env), problems
+        except (SettingsError, ValueError) as error:
+            named = _NAMED.search(str(error))
+            name = named.group().removesuffix("_FILE") if named else ""
+            if not name or name in problems:
+                raise SettingsError(_one_line(error)) from error
+            problems[name] = _one_line(error).removesuffix(_hint(env))
+            env.patches[name] = _STAND_INS.get(name)
+
+
 def read_environment(working_folder: Path, *, with_instance: bool = True) -> FileAwareEnv:
     """The environment with the files behind it; `with_instance` is for all but `muster up` itself."""
-    env = FileAwareEnv(strip_whitespace=True)
+    return _read_into(FileAwareEnv(strip_whitespace=True), working_folder, with_instance=with_instance)
+
+
+def _read_into(env: AnyEnv, working_folder: Path, *, with_instance: bool = True) -> AnyEnv:
     env.read_env(working_folder / ".env", recurse=False)
     if with_instance:
         env.read_env(home_folder(env) / INSTANCE_FILE, recurse=False)
     return env
+
+
+class _PatchedEnv(FileAwareEnv):
+    """With `patches` in place of what stands there, None for the default."""
+
+    def __init__(self, *, strip_whitespace: bool) -> None:
+        super().__init__(strip_whitespace=strip_whitespace)
+        self.patches: dict[str, str | None] = {}
+
+    @override
+    def _get_value(self, env_key: str, default: Any) -> Any:
+        if env_key not in self.patches:
+            return super()._get_value(env_key, default)
+        patch = self.patches[env_key]
+        return default if patch is None else patch
 
 
 def home_folder(env: FileAwareEnv) -> Path:
@@ -286,7 +338,7 @@ def _checked(name: str, expected: str, parse: Callable[[], T]) -> T:
         raise SettingsError(f"{name} is not understood; expected {expected}") from error
 
 
-def _one_line(error: ValueError) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 

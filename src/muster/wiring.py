@@ -15,6 +15,7 @@ from muster.access.web import AccessPages
 from muster.dashboard.overview import Overviews
 from muster.dashboard.web import DashboardPages
 from muster.people.directory_copy import DirectoryCopy
+from muster.people.doctor import GoogleDoctor, SetUp
 from muster.people.google_api import Credentials, GoogleApi
 from muster.people.google_directory import GoogleDirectory
 from muster.people.group_sync import GroupSync
@@ -64,6 +65,7 @@ class Portal:
     rereads: Rereads
     removals: Removals
     push: PushChannels
+    google_doctor: GoogleDoctor
     proofs: Proofs
     pages: Pages
     gate: Gate
@@ -187,11 +189,25 @@ def make(settings: Settings, *, application: str) -> Portal:
         rereads=rereads,
         removals=removals,
         push=push,
+        google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
         proofs=proofs,
         pages=pages,
         gate=Gate(sessions, tokens, site),
         routes=routes,
         jobs=(*people_jobs.jobs(), *AccessJobs(accounts).jobs(), *ReadinessJobs(proofs).jobs()),
+    )
+
+
+def _google_set_up(settings: Settings) -> SetUp:
+    key = settings.google_service_account
+    return SetUp(
+        service_account=None if key is None else key.reveal(),
+        admin_email=settings.google_admin_email,
+        customer=settings.google_customer,
+        directory_url=settings.google_directory_url,
+        client_id=settings.google_client_id,
+        public_url=settings.public_url,
+        is_sandbox=settings.is_sandbox,
     )
 
 

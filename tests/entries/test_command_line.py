@@ -1,20 +1,27 @@
 """The command line: what it says, what it hides, and how it ends."""
 
+import asyncio
+import contextlib
 import json
+import os
+import pty
 import re
+import signal
+import subprocess
 from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 from tests.entries.command_line import CommandLine, at_once
-from tests.town import Town
+from tests.town import Town, eventually
 
 from muster.commands import exit_status
+from muster.people.google_api import SCOPES
 from muster.readiness.checklist import ROWS
 from muster.readiness.proofs import Judged, Status
 
-COMMANDS = ("check", "config", "migrate", "sync", "up", "web", "worker")
+COMMANDS = ("check", "config", "doctor", "migrate", "sync", "up", "web", "worker")
 
 SECRETS = {
     "SECRET_KEY": "planted-key-0-0123456789012345678901234567",
@@ -245,14 +252,18 @@ def test_the_exit_status_tells_failed_from_not_known(statuses: tuple[Status, ...
 # Reading from Google
 
 
-async def test_sync_brings_everybody(town: Town, muster: CommandLine) -> None:
+async def test_sync_brings_people_and_groups(town: Town, muster: CommandLine) -> None:
     (done,) = await at_once(muster, ("sync", "people"))
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith("500 people in ")
-    assert "500 created, 0 updated, 0 removed, 0 unchanged" in done.stdout
-    assert await town.value("SELECT count(*) FROM people") == 500
-    assert await town.value("SELECT asked_by LIKE 'command line (%%)' FROM people_syncs")
+    people, groups = done.stdout.splitlines()[-2:]
+    assert re.match(r"500 people in [\d.]+ s \([\d,]+/s\): 500 created, 0 updated, 0 removed, 0 unch", people)
+    assert re.match(
+        r"28 groups in [\d.]+ s \([\d,]+/s\): 28 created, .* [1-9]\d* members added, 0 rem", groups
+    )
+    assert await town.value("SELECT count(*) FROM people WHERE removed_at IS NULL") == 500
+    assert await town.value("SELECT count(*) FROM groups") == 28
+    assert await town.value("SELECT bool_and(asked_by LIKE 'command line (%%)') FROM people_syncs")
 
 
 async def test_a_dry_run_counts_and_writes_nothing(town: Town, muster: CommandLine) -> None:
@@ -260,14 +271,256 @@ async def test_a_dry_run_counts_and_writes_nothing(town: Town, muster: CommandLi
 
     assert done.returncode == 0, done.stderr
     assert "500 would be created, 0 would be updated, 0 would be removed, 0 unchanged" in done.stdout
+    assert "28 would be created" in done.stdout
     assert await town.value("SELECT count(*) FROM people") == 0
+    assert await town.value("SELECT count(*) FROM groups") == 0
 
 
-async def test_a_sync_that_google_refuses_says_why(town: Town, muster: CommandLine) -> None:
+async def test_a_full_sync_reads_every_groups_members(town: Town, muster: CommandLine) -> None:
+    await at_once(muster, ("sync", "people"))
+    filled = await town.value("SELECT count(*) FROM groups WHERE direct_members > 0")
+
+    (done,) = await at_once(muster, ("sync", "people", "--full"))
+
+    assert done.returncode == 0, done.stderr
+    assert "0 created, 0 updated, 0 removed, 500 unchanged" in done.stdout
+    calls = await town.value("SELECT calls FROM people_syncs WHERE kind = 'groups' ORDER BY id DESC LIMIT 1")
+    assert calls > filled
+    assert await town.value("SELECT count(*) FROM people_syncs WHERE is_full") == 2
+
+
+def test_full_and_dry_exclude_each_other(muster: CommandLine) -> None:
+    refused = muster("sync", "people", "--full", "--dry-run")
+
+    assert refused.returncode == 2
+    assert "--full and --dry-run exclude each other" in refused.stderr
+
+
+def test_only_people_are_synced(bare: CommandLine) -> None:
+    refused = bare("sync", "poeple")
+
+    assert refused.returncode == 2
+    assert "No such command 'poeple'" in refused.stderr
+
+
+async def test_a_sync_that_google_refuses_says_why_and_who_knows_more(
+    town: Town, muster: CommandLine
+) -> None:
     await town.sandbox.fault("forbidden", times=50)
 
     (refused,) = await at_once(muster, ("sync", "people"))
 
     assert refused.returncode == 1
-    assert "GOOGLE_ADMIN_EMAIL may not read the directory: name an administrator" in refused.stdout
+    assert "GOOGLE_ADMIN_EMAIL may not read" in refused.stdout
+    assert "`muster doctor` says" in refused.stdout.splitlines()[-1]
     assert "Traceback" not in refused.stderr
+    assert await town.value("SELECT count(*) FROM people_syncs WHERE kind = 'groups'") == 0
+
+
+async def test_a_listing_that_is_not_believed_fails_and_the_groups_are_read(
+    town: Town, muster: CommandLine
+) -> None:
+    await town.sandbox.fault("empty-users", times=2)
+
+    (refused,) = await at_once(muster, ("sync", "people"))
+
+    assert refused.returncode == 1
+    assert "The sync of people was refused: Google's listing held nobody at all" in refused.stdout
+    assert "muster doctor" not in refused.stdout
+    assert "28 groups in" in refused.stdout
+
+
+async def test_what_is_held_for_approval_is_said_with_where_to_approve_it(
+    town: Town, muster: CommandLine
+) -> None:
+    await at_once(muster, ("sync", "people"))
+    await town.sandbox.tell("people/many", {"patch": {"deleted": True}, "first": 100})
+
+    (done,) = await at_once(muster, ("sync", "people"))
+
+    assert done.returncode == 0, done.stderr
+    assert f"100 removals are held for approval: {town.portal.settings.public_url}/people/" in done.stdout
+    assert await town.value("SELECT count(*) FROM people WHERE removed_at IS NULL") == 500
+
+
+async def test_failures_that_passed_are_said_by_googles_reason(town: Town, muster: CommandLine) -> None:
+    await town.sandbox.fault("backendError", times=2)
+
+    (done,) = await at_once(muster, ("sync", "people"))
+
+    assert done.returncode == 0, done.stderr
+    assert "Google failed 2 times and was asked again: 2 backendError" in done.stdout
+
+
+async def test_a_sync_follows_the_run_of_a_worker(town: Town, muster: CommandLine) -> None:
+    await town.sandbox.fault("slow", seconds=4)
+    working = asyncio.create_task(town.portal.sync.run())
+    await eventually(lambda: town.value("SELECT true FROM people_syncs WHERE status = 'running'"))
+
+    (done,) = await at_once(muster, ("sync", "people"))
+    await working
+
+    assert done.returncode == 0, done.stderr
+    assert "People: waiting for the run that is under way" in done.stdout
+    assert "0 created, 0 updated, 0 removed, 500 unchanged" in done.stdout
+
+
+async def test_elsewhere_than_on_a_terminal_a_line_comes_every_few_seconds(
+    town: Town, muster: CommandLine
+) -> None:
+    await town.sandbox.fault("slow", seconds=4)
+
+    (done,) = await at_once(muster, ("sync", "people"))
+
+    so_far = [line for line in done.stdout.splitlines() if "people read" in line]
+    assert 1 <= len(so_far) <= 3
+    assert "\x1b" not in done.stdout
+
+
+async def test_on_a_terminal_one_line_is_drawn_anew(town: Town, muster: CommandLine) -> None:
+    await at_once(muster, ("sync", "people"))
+    await town.sandbox.fault("slow", seconds=2)
+
+    status, said = await asyncio.to_thread(on_a_terminal, muster, "sync", "people")
+
+    assert status == 0, said
+    assert "0 people read of about 500" in said
+    assert "\x1b[2K" in said, "the line is not wiped"
+    assert "0 created, 0 updated, 0 removed, 500 unchanged" in said
+
+
+def test_a_sync_without_postgresql_could_not_run(muster: CommandLine) -> None:
+    refused = muster("sync", "people", DATABASE_URL="postgresql://muster:pw@127.0.0.1:1/muster")
+
+    assert refused.returncode == 2
+    assert one_line(refused.stderr).startswith("PostgreSQL does not answer")
+
+
+async def test_a_sync_that_is_interrupted_says_so_and_is_gone_on_with(
+    town: Town, muster: CommandLine
+) -> None:
+    await town.sandbox.fault("slow", seconds=30)
+    running = muster.start("sync", "people")
+    await eventually(lambda: town.value("SELECT true FROM people_syncs WHERE status = 'running'"))
+
+    running.send_signal(signal.SIGINT)
+
+    assert await asyncio.to_thread(running.wait, 15) == 130
+    assert await town.value("SELECT reason FROM people_syncs") == "its worker was stopped"
+
+
+# The doctor
+
+
+def walked(said: str) -> dict[str, dict[str, str]]:
+    """Step → what `doctor --json` says of it."""
+    return {step["id"]: step for step in json.loads(said)["steps"]}
+
+
+async def test_the_doctor_finds_nothing_where_all_is_well(town: Town, muster: CommandLine) -> None:
+    said, plain = await at_once(muster, ("doctor", "--json"), ("doctor",))
+
+    assert (said.returncode, said.stderr) == (0, "")
+    steps = walked(said.stdout)
+    assert all(step.keys() == {"id", "title", "status", "detail", "remedy"} for step in steps.values())
+    assert {step["status"] for step in steps.values()} == {"ok", "not_reached"}
+    assert plain.returncode == 0
+    assert len([line for line in plain.stdout.splitlines() if line.startswith("✓ ")]) == len(steps) - 1
+    assert plain.stdout.splitlines()[-1] == f"{len(steps) - 1} well, 0 failed, 1 not reached"
+    assert "\x1b" not in plain.stdout
+    for secret in ("PRIVATE KEY", "ya29.", town.portal.settings.google_client_secret.reveal()):
+        assert secret not in said.stdout + plain.stdout
+
+
+@pytest.mark.usefixtures("town")
+async def test_the_doctor_says_once_what_to_click(muster: CommandLine) -> None:
+    settings = {**muster.settings, "GOOGLE_ADMIN_EMAIL": "ben@acme.test"}
+
+    (said,) = await at_once(replace(muster, settings=settings), ("doctor",))
+
+    assert said.returncode == 1
+    assert said.stdout.count("Manage domain-wide delegation") == 1
+    assert f"    {','.join(SCOPES)}\n" in said.stdout
+    assert "✗ Scope admin.directory.group.readonly" in said.stdout
+    assert "– People" in said.stdout
+
+
+@pytest.mark.usefixtures("town")
+async def test_the_doctor_needs_no_server_of_ours(muster: CommandLine) -> None:
+    away = {"DATABASE_URL": "postgresql://muster:pw@127.0.0.1:1/muster", "REDIS_URL": "redis://127.0.0.1:1"}
+
+    (said,) = await at_once(replace(muster, settings={**muster.settings, **away}), ("doctor", "--json"))
+
+    assert (said.returncode, said.stderr) == (0, "")
+    assert [name for name, step in walked(said.stdout).items() if step["status"] != "ok"] == [
+        "google.push_channels"
+    ]
+
+
+def test_the_doctor_names_everything_that_is_missing(bare: CommandLine) -> None:
+    nowhere = {"GOOGLE_ISSUER": "http://127.0.0.1:1", "GOOGLE_DIRECTORY_URL": "http://127.0.0.1:1"}
+
+    said = bare("doctor", "--json", **nowhere, PORT="eighty")
+
+    assert (said.returncode, said.stderr) == (2, "")
+    settings = walked(said.stdout)["settings"]
+    assert settings["detail"] == (
+        "missing or wrong: PORT, SECRET_KEY, DATABASE_URL, REDIS_URL, ALLOWED_DOMAINS, GOOGLE_CLIENT_ID, "
+        "GOOGLE_CLIENT_SECRET, GOOGLE_SERVICE_ACCOUNT, GOOGLE_ADMIN_EMAIL"
+    )
+    assert "PORT is not understood; expected a number from 1 to 65535" in settings["remedy"]
+
+
+def test_a_key_file_that_is_not_there_is_named(muster: CommandLine) -> None:
+    said = muster("doctor", GOOGLE_SERVICE_ACCOUNT="/nowhere/key.json", GOOGLE_ISSUER="http://127.0.0.1:1")
+
+    assert said.returncode == 2
+    assert "✗ Settings" in said.stdout
+    assert "neither JSON that begins with { nor a readable file" in said.stdout
+    assert "– Service account's key" in said.stdout
+
+
+@pytest.mark.usefixtures("town")
+async def test_an_empty_key_file_is_a_failed_step(muster: CommandLine) -> None:
+    (muster.folder / "key.json").write_text("")
+    settings = {**muster.settings, "GOOGLE_SERVICE_ACCOUNT": str(muster.folder / "key.json")}
+
+    (said,) = await at_once(replace(muster, settings=settings), ("doctor",))
+
+    assert said.returncode == 1
+    assert "the file is empty" in said.stdout
+
+
+@pytest.mark.usefixtures("town")
+async def test_the_doctor_is_coloured_on_a_terminal(muster: CommandLine) -> None:
+    status, said = await asyncio.to_thread(on_a_terminal, muster, "doctor")
+
+    assert status == 0, said
+    assert "\x1b[32m✓" in said
+
+
+def test_the_doctor_takes_no_arguments(bare: CommandLine) -> None:
+    refused = bare("doctor", "hubspot")
+
+    assert refused.returncode == 2
+    assert "unexpected extra argument" in refused.stderr
+
+
+def on_a_terminal(muster: CommandLine, *words: str) -> tuple[int, str]:
+    """Run a command on a terminal of its own; how it ended, and all that was drawn."""
+    ours, theirs = pty.openpty()
+    running = subprocess.Popen(
+        muster.command(*words),
+        cwd=muster.folder,
+        env={**muster.environment(), "TERM": "xterm-256color"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    drawn = b""
+    with contextlib.suppress(OSError):  # Linux's word for the end of a terminal
+        while part := os.read(ours, 4096):
+            drawn += part
+    os.close(ours)
+    return running.wait(30), drawn.decode()
