@@ -50,7 +50,11 @@ class Between:
             f"{self._upstream}{request.url.path}",
             params=request.query_params,
             content=await request.body(),
-            headers={name: value for name, value in request.headers.items() if name in _PASSED_ON},
+            headers={
+                name: value
+                for name, value in request.headers.items()
+                if name in _PASSED_ON or name.startswith("x-goog-")
+            },
         )
         headers = MutableHeaders(raw=[(name.lower(), value) for name, value in answer.headers.raw])
         for name in _ITS_OWN:

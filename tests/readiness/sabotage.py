@@ -514,21 +514,21 @@ async def org_units_are_away(siege: Siege) -> AsyncIterator[None]:
 
 @saboteur("directory.fresh", sees="the directory has never been read to its end")
 async def nobody_has_read_the_directory(siege: Siege) -> AsyncIterator[None]:
-    await siege.sql("UPDATE people_syncs SET dry_run = true")
+    await siege.sql("UPDATE people_syncs SET dry_run = true WHERE kind = 'people'")
     yield
-    await siege.sql("UPDATE people_syncs SET dry_run = false")
+    await siege.sql("UPDATE people_syncs SET dry_run = false WHERE kind = 'people'")
 
 
 @saboteur("directory.fresh", sees="last read to its end")
 async def the_last_sync_is_an_hour_ago(siege: Siege) -> AsyncIterator[None]:
-    await siege.sql("UPDATE people_syncs SET finished_at = now() - interval '1 hour'")
+    await siege.sql("UPDATE people_syncs SET finished_at = now() - interval '1 hour' WHERE kind = 'people'")
     yield
     await siege.town.portal.sync.run()
 
 
 @saboteur("directory.fresh", sees="the last run: refused, Google's listing held nobody at all")
 async def no_listing_since_could_be_believed(siege: Siege) -> AsyncIterator[None]:
-    await siege.sql("UPDATE people_syncs SET finished_at = now() - interval '1 hour'")
+    await siege.sql("UPDATE people_syncs SET finished_at = now() - interval '1 hour' WHERE kind = 'people'")
     async with google_faults(siege, DIRECTORY, "empty-users"):
         await siege.town.portal.sync.run()
         yield

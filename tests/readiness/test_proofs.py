@@ -11,8 +11,9 @@ from tests.readiness.away import nobody, without_postgresql
 from tests.town import Town
 
 from muster import __version__
+from muster.commands import exit_status
 from muster.errors import Unavailable
-from muster.platform.probe import Failed, Probe
+from muster.platform.probe import Failed, NotApplicable, Probe
 from muster.readiness.checklist import ROWS, Row
 from muster.readiness.proofs import HISTORY, KEPT_FOR, Judged, Proof, Proofs, Status, judge, tally
 from muster.settings import Secret, Settings
@@ -115,7 +116,15 @@ def test_a_proof_counts_for_its_half_life_and_its_release(last: Proof | None, st
 def test_a_tally_names_every_status():
     judged = Judged(row=row("it.holds"), status=Status.FAILED, proof=None, history=[])
 
-    assert tally([judged, judged]) == {"proved": 0, "failed": 2, "stale": 0, "unproved": 0}
+    assert tally([judged, judged]) == {status: 2 if status == "failed" else 0 for status in Status}
+
+
+async def test_a_promise_without_meaning_here_is_neither_kept_nor_broken(town: Town):
+    judged = await asked(town, raising(NotApplicable("there is no such thing")))
+
+    assert (judged.status, evidence(judged)) == (Status.NOT_APPLICABLE, "there is no such thing")
+    assert judged.history == [None]
+    assert exit_status([judged]) == 0
 
 
 # Asking

@@ -142,7 +142,7 @@ ROWS = (
     Row(
         id="directory.quota",
         group=DIRECTORY,
-        title="Google's quota",
+        title="Quota at Google",
         promise="The syncs stay within Google's quota: none of the last runs spent half of its time waiting for it.",
         remedy="See /people/syncs for which calls were refused. Raise PEOPLE_SYNC_MINUTES, or ask Google for more queries a minute in the project's quota page.",
     ),
