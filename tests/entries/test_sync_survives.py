@@ -24,8 +24,8 @@ def large_company(own_folder: Path) -> Iterator[dict[str, str]]:
         stdout=subprocess.PIPE,
         text=True,
     )
+    assert sandbox.stdout is not None
     try:
-        assert sandbox.stdout
         assert sandbox.stdout.readline().startswith("Acme is open")
         acme = json.loads((home / "acme.json").read_text())
         yield {
@@ -39,8 +39,7 @@ def large_company(own_folder: Path) -> Iterator[dict[str, str]]:
     finally:
         sandbox.terminate()
         sandbox.wait(10)
-        if sandbox.stdout:
-            sandbox.stdout.close()
+        sandbox.stdout.close()
 
 
 @pytest.mark.timeout(240)

@@ -214,6 +214,12 @@ class DirectoryCopy:
         """A number of `directory_reads`, to be taken before Google is asked."""
         return int(await self._database.value("SELECT nextval('directory_reads')"))
 
+    async def alone(self, tx: Transaction) -> None:
+        """Be the only one who decides about people until the commit; taken before any row is locked, so
+        that two who decide never wait for each other.
+        """
+        await tx.execute("SELECT pg_advisory_xact_lock(7002)")
+
     async def compare(self, readings: Iterable[Reading]) -> list[News]:
         """Look what may be news. Nothing is locked and nothing written: most people have not changed, and
         those who have are taken apart while another transaction is written.
@@ -225,7 +231,7 @@ class DirectoryCopy:
         """Write what is news indeed, with its history; whoever may not stay loses their sessions."""
         settled = Settled()
         if occasion.source == "push" or any(one.people for one in news):
-            await _one_at_a_time(tx)
+            await self.alone(tx)
             for one in news:
                 await self._settle(tx, one, occasion, settled)
         return settled
@@ -234,7 +240,7 @@ class DirectoryCopy:
         """Mark as gone whoever has not been read again since Google was asked; their ids."""
         if not absent:
             return []
-        await _one_at_a_time(tx)
+        await self.alone(tx)
         parameters = {
             "ids": [one.gone.google_id for one in absent],
             "statuses": [one.status.value for one in absent],
@@ -295,11 +301,6 @@ async def want_rereads(tx: Transaction, google_ids: Sequence[str], *, because: s
         """,
         [because, list(google_ids)],
     )
-
-
-async def _one_at_a_time(tx: Transaction) -> None:
-    """Whoever compares and writes is alone in it until the commit."""
-    await tx.execute("SELECT pg_advisory_xact_lock(7002)")
 
 
 async def _compare(statements: Statements, reading: Reading) -> News:

@@ -33,7 +33,6 @@ PREFIXES = (*ascii_lowercase, *digits, "_", "-")
 which a query cannot hold. Who is in none of these, the census shows.
 """
 
-
 CHAINS_AT_ONCE = 8
 PAGES_AHEAD = 8
 PAGES_A_COMMIT = 4
@@ -188,9 +187,10 @@ class Listing:
         self._waited += time.perf_counter() - started
         number, chain.pages = chain.pages, chain.pages + 1
         chain.token, chain.is_done = page.next_token, not page.next_token
-        if chain.token in chain.tokens_seen:
+        if page.next_token in chain.tokens_seen:
             _restart(chain, "Google led back to a page that was read before")
-        chain.tokens_seen.add(chain.token)
+        elif page.next_token:
+            chain.tokens_seen.add(page.next_token)
         await self._pages.put(
             Listed(
                 chain=chain.name,
@@ -280,13 +280,19 @@ class Listing:
         await self._take(taker, self._hand_on(answers.readings))
 
     async def _hand_on(self, readings: Sequence[Reading]) -> None:
-        for number, reading in enumerate(readings):
-            page = Page(records=list(reading.records), next_token="")
+        chain = self._chains.setdefault(BY_ID, Chain(BY_ID))
+        for reading in readings:
             await self._pages.put(
                 Listed(
-                    chain=BY_ID, number=number, asked=reading.asked, page=page, is_census=False, restarts=0
+                    chain=BY_ID,
+                    number=chain.pages,
+                    asked=reading.asked,
+                    page=Page(records=list(reading.records), next_token=""),
+                    is_census=False,
+                    restarts=0,
                 )
             )
+            chain.pages += 1
 
 
 _MISSED = """

@@ -120,6 +120,7 @@ class Removals:
     async def release(self, removal_id: int, *, by: Who, origin: Origin | None = None) -> Removal:
         """Remove who is staged, but for those who have been seen since. Raises NotFound, Conflict."""
         async with self._database.transaction() as tx:
+            await self._copy.alone(tx)
             removal = await _decidable(tx, removal_id)
             entries = await tx.rows(_Entry, _ENTRIES, [removal_id])
             removed = await self._copy.remove(
@@ -139,6 +140,7 @@ class Removals:
     async def reject(self, removal_id: int, *, by: Who, origin: Origin | None = None) -> Removal:
         """Keep who is staged until Google lists them again. Raises NotFound, Conflict."""
         async with self._database.transaction() as tx:
+            await self._copy.alone(tx)
             removal = await _decidable(tx, removal_id)
             if removal.status == "rejected":
                 raise Conflict("These people are kept already.")
@@ -155,6 +157,7 @@ class Removals:
 
     async def seen(self, tx: Transaction, google_ids: Sequence[str]) -> None:
         """These people are there after all: nothing of theirs is staged or kept any more."""
+        await self._copy.alone(tx)
         await tx.execute("DELETE FROM people_removal_entries WHERE google_id = ANY(%s)", [list(google_ids)])
         await _close_empty(tx)
 

@@ -75,6 +75,7 @@ class Rereads:
         granted = [one for one in wishes if one.google_id in answered]
         news = await self._copy.compare(answers.readings)
         async with self._database.transaction() as tx:
+            await self._copy.alone(tx)
             await self._copy.settle(tx, news, PUSHED)
             await self._removals.seen(tx, answers.present)
             await self._removals.apply(tx, answers.absent, PUSHED)

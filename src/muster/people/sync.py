@@ -11,7 +11,7 @@ from typing import Protocol
 from typing_extensions import override
 
 from muster.access.account import Accounts
-from muster.errors import VendorRefused
+from muster.errors import VendorError
 from muster.people.directory_copy import Absent, DirectoryCopy, News, Occasion, Reading
 from muster.people.google_api import Tally
 from muster.people.google_directory import Gone, GoogleDirectory, GoogleOrgUnit
@@ -137,6 +137,7 @@ class PeopleSync(Runs):
             if run.dry_run:
                 applied = await self._removals.preview(tx, absent)
             else:
+                await self.copy.alone(tx)
                 await self.copy.settle(tx, news, Occasion(source="confirmed", sync_id=run.id))
                 await self._removals.seen(tx, await tx.column(_STAGED_YET_LISTED, [run.id]))
                 applied = await self._removals.apply(tx, absent, _listing(run))
@@ -150,10 +151,10 @@ class PeopleSync(Runs):
             )
 
     async def _read_org_units(self, run: Claim, directory: GoogleDirectory) -> str | None:
-        """Org units are nice to have: where their scope is missing, the people are synced all the same."""
+        """Org units are nice to have: where they cannot be read, the people are synced all the same."""
         try:
             units = await directory.org_units()
-        except VendorRefused as error:
+        except VendorError as error:
             return f"Org units were not read. {error}"
         if units and not run.dry_run:
             async with self._database.transaction() as tx:
