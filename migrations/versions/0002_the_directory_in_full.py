@@ -46,6 +46,7 @@ ALTER TABLE people_syncs
     ADD faults          jsonb NOT NULL DEFAULT '{}',       -- Google's reason → how often
     ADD waited_seconds  double precision NOT NULL DEFAULT 0,
     ADD chains          integer NOT NULL DEFAULT 0,
+    ADD is_proven       boolean NOT NULL DEFAULT false,    -- the listing showed that nobody was missing
     ADD missed          integer NOT NULL DEFAULT 0,        -- there by Google's word, though not listed
     ADD drift           integer NOT NULL DEFAULT 0,        -- changes that push should have told and had not
     ADD held            integer NOT NULL DEFAULT 0,

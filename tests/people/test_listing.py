@@ -46,6 +46,12 @@ async def ran(sync: PeopleSync) -> SyncRun:
     return run
 
 
+async def ran_with_census(town: Town) -> SyncRun:
+    sync = sharing_sync(town)
+    await sync.ask(by=TESTER, is_full=True)
+    return await ran(sync)
+
+
 async def calls(town: Town, path: str = USERS) -> list[str]:
     """The queries of the listing's calls, in order."""
     asked = await town.sandbox.ask(f"requests?path={path}")
@@ -85,7 +91,7 @@ async def test_whoever_is_in_no_partition_is_found_by_the_census(large: Town):
         "people", {"primaryEmail": "'odd@acme.test", "name": {"givenName": "Odd", "familyName": "One"}}
     )
 
-    run = await ran(sharing_sync(large))
+    run = await ran_with_census(large)
 
     assert (run.status, run.seen) == ("finished", 801)
     assert "'odd@acme.test" in await here(large)
@@ -95,9 +101,52 @@ async def test_whoever_is_in_no_partition_is_found_by_the_census(large: Town):
 async def test_a_partition_that_is_cut_short_loses_nobody(large: Town, kind: str):
     await large.sandbox.fault(kind, query={"query": "email:p*"})
 
-    run = await ran(sharing_sync(large))
+    run = await ran_with_census(large)
 
     assert (run.status, run.seen) == ("finished", 800)
+    assert len(await here(large)) == 800
+
+
+async def test_a_first_load_is_quick_and_the_run_that_follows_proves_it(large: Town):
+    await large.sandbox.tell(
+        "people", {"primaryEmail": "'odd@acme.test", "name": {"givenName": "Odd", "familyName": "One"}}
+    )
+    sync = sharing_sync(large)
+
+    first = await ran(sync)
+    assert (first.seen, first.is_proven) == (800, False)
+    assert await sync.is_wanted()
+    second = await ran(sync)
+    third = await ran(sync)
+
+    assert (second.seen, second.created, second.is_proven) == (801, 1, True)
+    assert (third.is_proven, third.removed, third.missed) == (False, 0, 0)
+    assert "'odd@acme.test" in await here(large)
+
+
+async def test_a_listing_is_proved_anew_every_day(large: Town):
+    sync = sharing_sync(large)
+    await ran(sync)
+    await ran(sync)
+    assert not (await ran(sync)).is_proven
+    await large.execute("UPDATE people_syncs SET finished_at = finished_at - interval '25 hours'")
+
+    assert (await ran(sync)).is_proven
+
+
+async def test_one_chain_proves_itself(town: Town):
+    assert (await ran(town.portal.sync)).is_proven
+
+
+async def test_an_unproven_listing_asks_about_whoever_it_lacks(large: Town):
+    sync = sharing_sync(large)
+    await ran(sync)
+    await ran(sync)
+    await large.sandbox.fault("missing-users-key", query={"query": "email:p*"})
+
+    run = await ran(sync)
+
+    assert (run.status, run.removed) == ("refused", 0)
     assert len(await here(large)) == 800
 
 
@@ -105,7 +154,7 @@ async def test_a_partition_that_is_refused_is_left_to_the_census(large: Town):
     await large.sandbox.fault("expired-token", query={"query": "email:p*"})
     await large.sandbox.fault("503", query={"query": "email:m*"}, times=2)
 
-    run = await ran(sharing_sync(large))
+    run = await ran_with_census(large)
 
     assert (run.status, run.seen) == ("finished", 800)
     assert run.faults["backendError"] == 2
@@ -115,27 +164,27 @@ async def test_partitions_that_hold_nearly_nobody_are_not_trusted(large: Town):
     for letter in "abcdefghijklmnopqrstuvwxyz":
         await large.sandbox.fault("missing-users-key", query={"query": f"email:{letter}*"})
 
-    run = await ran(sharing_sync(large))
+    run = await ran_with_census(large)
 
     assert (run.status, run.seen) == ("finished", 800)
     assert len(await here(large)) == 800
 
 
 async def test_an_incomplete_partition_never_drives_a_removal(large: Town):
-    await ran(sharing_sync(large))
+    await ran_with_census(large)
     await large.sandbox.fault("missing-users-key", query={"query": "email:p*"})
 
-    run = await ran(sharing_sync(large))
+    run = await ran_with_census(large)
 
     assert (run.status, run.removed, run.held) == ("finished", 0, 0)
     assert len(await here(large)) == 800
 
 
 async def test_a_census_that_is_cut_short_removes_nobody(large: Town):
-    await ran(sharing_sync(large))
+    await ran_with_census(large)
     await large.sandbox.fault("missing-users-key", query={"fields": "nextPageToken,users(id)"})
 
-    run = await ran(sharing_sync(large))
+    run = await ran_with_census(large)
 
     assert (run.status, run.removed, run.held) == ("finished", 0, 0)
     assert len(await here(large)) == 800

@@ -647,3 +647,14 @@ async def a_leaver_keeps_a_role(siege: Siege) -> AsyncIterator[None]:
     )
     yield
     await siege.sql("UPDATE accounts SET suspended_at = NULL, role = 'member' WHERE email = 'ben@acme.test'")
+
+
+@saboteur("directory.fresh", sees="no listing has shown itself to be whole since 3 days ago")
+async def no_census_has_been_held(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql(
+        "UPDATE people_syncs SET is_proven = false WHERE kind = 'people'",
+        "INSERT INTO people_syncs (status, asked_by, is_proven, finished_at) "
+        "VALUES ('finished', 'schedule', true, now() - interval '3 days')",
+    )
+    yield
+    await siege.sql("UPDATE people_syncs SET is_proven = true WHERE kind = 'people'")

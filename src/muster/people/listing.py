@@ -1,9 +1,10 @@
 """Listing everybody at Google: over as many chains of pages as pay off, resumed where one broke off.
 
 A page's token comes with the page before it, so one chain is as slow as Google's answers are late. A
-small company is one chain. In a large one the first chain goes on with ids alone, the *census*, which
-costs next to nothing, while others fetch people by the first letter of their address. Such partitions
-overlap, and nobody promises that they hold everybody; the census says who is missing from them.
+small company is one chain, and whoever is not in it is not there. A large one is fetched over many chains
+side by side, by the first letter of people's addresses. Such partitions overlap, and nobody promises that
+they hold everybody. What proves it is a *census*, one chain over everybody by id alone; being one chain,
+it takes its time, so it is not held with every listing.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ EVERYBODY, IN_FULL, BY_ID = "everybody", "in full", "by id"
 
 PREFIXES = (*ascii_lowercase, *digits, "_", "-")
 """With what an address may begin (https://support.google.com/a/answer/9193374), but for the apostrophe,
-which a query cannot hold. Who is in none of these, the census shows.
+which a query cannot hold. Who is in none of these, a census shows.
 """
 
 CHAINS_AT_ONCE = 8
@@ -107,12 +108,14 @@ class Listing:
         sync_id: int,
         *,
         sharing: Sharing,
+        with_census: bool,
     ) -> None:
         self._database = database
         self._directory = directory
         self._copy = copy
         self._sync_id = sync_id
         self._sharing = sharing
+        self._with_census = with_census
         self._waited = 0.0
         self._chains: dict[str, Chain] = {}
         self._pages: asyncio.Queue[Listed | None] = asyncio.Queue(PAGES_AHEAD)
@@ -132,7 +135,7 @@ class Listing:
             for one in stored
         }
         await self._take(taker, self._follow_all())
-        if self._is_shared_out:
+        if self._is_shared_out and self._with_census:
             await self._fetch_missed(taker)
 
     @property
@@ -140,25 +143,30 @@ class Listing:
         return len(self._chains)
 
     @property
+    def is_proven(self) -> bool:
+        """Whether the listing itself shows that nobody is missing from it."""
+        return self._with_census or not self._is_shared_out
+
+    @property
     def _is_shared_out(self) -> bool:
-        everybody = self._chains.get(EVERYBODY)
-        return everybody is not None and everybody.is_census
+        return len(self._chains) > 1
 
     async def _follow_all(self) -> None:
         everybody = self._chains.setdefault(EVERYBODY, Chain(EVERYBODY))
-        while not (everybody.is_done or everybody.is_census):
+        while not (everybody.is_done or self._is_shared_out or self._is_worth_sharing(everybody)):
             await self._step(everybody)
-            everybody.is_census = self._is_worth_sharing(everybody)
-        if not everybody.is_census:
+        if everybody.is_done and not self._is_shared_out:
             return
+        everybody.is_census = self._with_census
+        names = (EVERYBODY, *PREFIXES) if self._with_census else PREFIXES
         async with _together() as tasks:
-            for name in (EVERYBODY, *PREFIXES):
+            for name in names:
                 tasks.create_task(self._follow(self._chains.setdefault(name, Chain(name))))
 
     def _is_worth_sharing(self, everybody: Chain) -> bool:
         """Whether much is left, and Google is slow to bring it."""
         is_slow = self._waited > everybody.pages * self._sharing.slow_page.total_seconds()
-        return not everybody.is_done and everybody.pages >= self._sharing.whole_pages and is_slow
+        return everybody.pages >= self._sharing.whole_pages and is_slow
 
     async def _follow(self, chain: Chain) -> None:
         async with self._slots if chain.name != EVERYBODY else nullcontext():
@@ -182,7 +190,7 @@ class Listing:
             if chain.name not in PREFIXES or error.reason != "invalid":
                 raise
             logger.warning("partition_refused", prefix=chain.name, error=str(error))
-            chain.is_done = True  # the census shows whom it would have held
+            chain.is_done = True  # a census shows whom it would have held
             return
         self._waited += time.perf_counter() - started
         number, chain.pages = chain.pages, chain.pages + 1

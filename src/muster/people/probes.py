@@ -16,6 +16,7 @@ from muster.platform.probe import Failed, NotApplicable, Probe
 
 TURNS_MISSED = 3
 REREAD_WITHIN = timedelta(minutes=5)
+PROVEN_WITHIN = timedelta(days=2)
 DECIDED_WITHIN = timedelta(days=1)
 WAITED_SHARE = 0.5
 """A run that waits for Google's quota for more of its time than this will soon not end in its turn."""
@@ -70,7 +71,11 @@ class PeopleProbes:
         return f"the first {people} people, {groups} and {len(units)} org units read, a scope each"
 
     async def fresh(self) -> str:
-        return await self._read_lately(self._sync, "the directory has never been read", "people seen")
+        evidence = await self._read_lately(self._sync, "the directory has never been read", "people seen")
+        proven = await self._sync.proven_at()
+        if proven is None or datetime.now(UTC) - proven > PROVEN_WITHIN:
+            raise Failed(f"no listing has shown itself to be whole since {age(proven)}; {evidence}")
+        return f"{evidence}; shown to be whole {age(proven)}"
 
     async def groups_fresh(self) -> str:
         evidence = await self._read_lately(self._groups, "groups have never been read", "groups seen")

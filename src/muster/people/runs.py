@@ -46,6 +46,7 @@ class SyncRun(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
     expected: int | None
     chains: int
+    is_proven: bool
     pages: int
     seen: int
     created: int
@@ -77,7 +78,8 @@ class SyncRun(msgspec.Struct, frozen=True, kw_only=True):
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """A run as it is begun: `first_read` is of `directory_reads`, before anything was asked.
 
-    A first load is one before which the directory had never been read to its end.
+    A first load is one before which the directory had never been read to its end. Unproven is one that
+    is not preceded, within a day, by a listing that showed itself to be whole.
     """
 
     id: int
@@ -86,6 +88,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     resumed: int | None
     first_read: int
     is_first_load: bool
+    is_unproven: bool
 
 
 class ListingNotBelieved(MusterError):
@@ -189,6 +192,17 @@ class Runs(ABC):
         """When all was last read to its end and applied."""
         whole = await self.find_whole()
         return whole.finished_at if whole else None
+
+    async def proven_at(self) -> datetime | None:
+        """When a listing last showed itself to be whole."""
+        proven: datetime | None = await self._database.value(
+            """
+            SELECT max(finished_at) FROM people_syncs
+            WHERE kind = %s AND status = 'finished' AND NOT dry_run AND is_proven
+            """,
+            [self.kind],
+        )
+        return proven
 
     async def is_wanted(self) -> bool:
         """Whether somebody waits for a run."""
@@ -338,7 +352,7 @@ async def note_costs(tx: Transaction, sync_id: int, tally: Tally) -> None:
 
 _RUN = """
 SELECT id, kind, status, reason, asked_by, dry_run, is_full, resumed, asked_at, started_at, finished_at,
-       expected, chains, pages, seen, created, updated, unchanged, removed, held, missed, drift,
+       expected, chains, is_proven, pages, seen, created, updated, unchanged, removed, held, missed, drift,
        members_added, members_removed, calls, retried, faults, waited_seconds
 FROM people_syncs
 """
@@ -354,7 +368,11 @@ WHERE id = (SELECT min(id) FROM people_syncs WHERE kind = %(kind)s AND status = 
 RETURNING id, dry_run, is_full, resumed, first_read, NOT EXISTS (
     SELECT FROM people_syncs AS whole
     WHERE whole.kind = people_syncs.kind AND whole.status = 'finished' AND NOT whole.dry_run
-) AS is_first_load
+) AS is_first_load, NOT EXISTS (
+    SELECT FROM people_syncs AS whole
+    WHERE whole.kind = people_syncs.kind AND whole.status = 'finished' AND NOT whole.dry_run
+        AND whole.is_proven AND whole.finished_at > now() - interval '1 day'
+) AS is_unproven
 """
 
 _BROKEN_OFF = """

@@ -64,13 +64,21 @@ class PeopleSync(Runs):
     async def _do(self, run: Claim, tally: Tally) -> str | None:
         directory = self._directory.counted(tally)
         pushed_since = await self._push.live_since()
-        listing = Listing(self._database, directory, self.copy, run.id, sharing=self._sharing)
+        listing = Listing(
+            self._database,
+            directory,
+            self.copy,
+            run.id,
+            sharing=self._sharing,
+            # The first load had better be quick; another run proves it at once.
+            with_census=run.is_full or (run.is_unproven and not run.is_first_load),
+        )
         await listing.read(_Taker(self, run, tally, listing))
         await self._count_seen(run)
         deleted = await self._read_deleted(run, directory)
         await self._settle_absent(run, directory, deleted)
         note = await self._read_org_units(run, directory)
-        await self._finish(run, pushed_since)
+        await self._finish(run, pushed_since, is_proven=listing.is_proven)
         return note
 
     async def _count_seen(self, run: Claim) -> None:
@@ -162,7 +170,7 @@ class PeopleSync(Runs):
                 await _replace_org_units(tx, units)
         return None
 
-    async def _finish(self, run: Claim, pushed_since: datetime | None) -> None:
+    async def _finish(self, run: Claim, pushed_since: datetime | None, *, is_proven: bool) -> None:
         """See to it that whoever may not stay has no way in, and count what push should have told."""
         if run.dry_run:
             return
@@ -173,11 +181,14 @@ class PeopleSync(Runs):
             )
             await self._accounts.restore(tx, await tx.column(_KEPT_OUT_WRONGLY))
             drift: int = await tx.value(_DRIFT, {"sync_id": run.id, "since": pushed_since})
+            await tx.execute(
+                "UPDATE people_syncs SET drift = %s, is_proven = %s WHERE id = %s", [drift, is_proven, run.id]
+            )
             if drift:
-                await tx.execute("UPDATE people_syncs SET drift = %s WHERE id = %s", [drift, run.id])
                 await self._push.distrust(tx)
-        if run.resumed:
-            # Its first pages are as old as the run that broke off: another reading follows at once.
+        # The first pages of a resumed run are as old as the one that broke off, and a first load may lack
+        # somebody: another reading follows at once.
+        if run.resumed or (run.is_first_load and not is_proven):
             await self.ask(by=SCHEDULE)
 
 

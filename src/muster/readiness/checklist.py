@@ -122,7 +122,7 @@ ROWS = (
         id="directory.fresh",
         group=DIRECTORY,
         title="Directory sync",
-        promise="The directory was read to its end within the last three turns of its schedule.",
+        promise="The directory was read to its end within the last three turns of its schedule, and shown to be whole within two days.",
         remedy="Open /people/syncs for the reason of the last run; run one with `muster sync people`.",
     ),
     Row(
