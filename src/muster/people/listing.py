@@ -34,7 +34,7 @@ PREFIXES = (*ascii_lowercase, *digits, "_", "-")
 which a query cannot hold. Who is in none of these, a census shows.
 """
 
-CHAINS_AT_ONCE = 8
+CHAINS_AT_ONCE = 16
 PAGES_AHEAD = 8
 PAGES_A_COMMIT = 4
 MOST_RESTARTS = 3
