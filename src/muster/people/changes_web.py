@@ -126,7 +126,7 @@ def _cells(entry: Entry) -> list[object]:
         entry.name,
         entry.email,
         ", ".join(entry.labels),
-        "; ".join(f"{line.label}: {line.before} → {line.after}" for line in entry.lines),
+        "; ".join(f"{line.label}: {line.said}" for line in entry.lines),
         entry.learned,
         entry.sync_id,
         entry.by_email,

@@ -33,11 +33,15 @@ _SOURCES = {
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One field's change; what is empty is "nothing"."""
+    """One field's change; what was empty is "nothing", and a side that says nothing is ""."""
 
     label: str
     before: str
     after: str
+
+    @property
+    def said(self) -> str:
+        return " → ".join(side for side in (self.before, self.after) if side)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,10 +87,7 @@ def told(change: Change, sees: Collection[str]) -> Entry:
         learned=_SOURCES.get(change.source, change.source),
         by_email=change.by_email,
         sync_id=change.sync_id,
-        lines=[
-            Line(label=FIELDS[field], before=said(before), after=said(after))
-            for field, (before, after) in seen(change, sees).items()
-        ],
+        lines=[_line(field, before, after) for field, (before, after) in seen(change, sees).items()],
     )
 
 
@@ -95,11 +96,19 @@ def seen(change: Change, sees: Collection[str]) -> dict[str, list[Any]]:
     return {field: change.fields[field] for field in FIELDS if field in sees and field in change.fields}
 
 
+def _line(field: str, before: Any, after: Any) -> Line:
+    if field == "group":  # joined or left: the other side is no news
+        return Line(label=FIELDS[field], before=before or "", after=after or "")
+    if field == "suspended_reason":
+        before, after = reason(before), reason(after)
+    return Line(label=FIELDS[field], before=said(before), after=said(after))
+
+
 def said(value: Any) -> str:
     """A value of a field in words."""
+    if value in (None, "", [], {}):
+        return "nothing"
     match value:
-        case None | "" | [] | {}:
-            return "nothing"
         case bool():
             return "yes" if value else "no"
         case {"label": label, "value": text}:
