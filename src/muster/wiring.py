@@ -14,16 +14,22 @@ from muster.access.probes import AccessProbes
 from muster.access.web import AccessPages
 from muster.dashboard.overview import Overviews
 from muster.dashboard.web import DashboardPages
+from muster.people.api import PeopleApi
+from muster.people.changes_web import ChangePages
 from muster.people.directory_copy import DirectoryCopy
 from muster.people.doctor import GoogleDoctor, SetUp
 from muster.people.google_api import Credentials, GoogleApi
 from muster.people.google_directory import GoogleDirectory
 from muster.people.group_sync import GroupSync
+from muster.people.history import History
 from muster.people.hook import PushHook
 from muster.people.jobs import PeopleJobs
+from muster.people.nesting import Nesting
+from muster.people.photos import Photos
 from muster.people.probes import PeopleProbes
 from muster.people.push import PushChannels
 from muster.people.removals import Removals
+from muster.people.reporting import ReportingLines
 from muster.people.rereads import Rereads
 from muster.people.roster import Roster
 from muster.people.sync import PeopleSync
@@ -125,6 +131,8 @@ def make(settings: Settings, *, application: str) -> Portal:
     push = PushChannels(database, directory, address=_push_address(settings))
     sync = PeopleSync(database, directory, copy, removals, accounts, push)
     groups = GroupSync(database, directory, copy)
+    roster, history = Roster(database), History(database)
+    lines, nesting = ReportingLines(database), Nesting(database)
     people_jobs = PeopleJobs(sync, groups, rereads, push, queues, every=settings.people_sync_every)
     proofs = Proofs(
         database,
@@ -163,9 +171,20 @@ def make(settings: Settings, *, application: str) -> Portal:
             *HealthPages(database, client, queues, heartbeats).routes(),
             *access.routes(),
             *DashboardPages(Overviews(database), pages, checklist=proofs.tally).routes(),
+            *ChangePages(history, sync, pages).routes(),
             *PeoplePages(
-                database, Roster(database), sync, people_jobs, pages, sync_every=settings.people_sync_every
+                database,
+                roster,
+                sync,
+                people_jobs,
+                pages,
+                history=history,
+                lines=lines,
+                nesting=nesting,
+                photos=Photos(directory, client),
+                sync_every=settings.people_sync_every,
             ).routes(),
+            *PeopleApi(roster, history, lines, nesting).routes(),
             *PushHook(push, people_jobs).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
             *api.routes(),

@@ -136,7 +136,7 @@ async def test_a_person_is_shown_with_those_above_and_below(people: Town):
         page = await cy.get(f"/people/{boss_id}")
 
         assert page.status_code == 200
-        assert "Reports" in page.text
+        assert "direct reports" in page.text
         assert report in page.text
 
 

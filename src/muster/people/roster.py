@@ -12,12 +12,15 @@ from psycopg import sql
 from psycopg.errors import DataError
 
 from muster.errors import Invalid, NotFound
-from muster.people.person import GONE, Phone, Status, folded
-from muster.platform.database import Database
+from muster.people.history import people_as_of
+from muster.people.person import GONE, Email, Phone, Status
+from muster.people.search import containing, literally, pattern
+from muster.platform.database import Database, Statements
 
 PAGE = 50
 BATCH = 1000
-LONGEST_SEARCH = 100
+FEW = 2_000
+"""So many are found first and ordered then; more are read in their order until a page is full."""
 
 
 class PersonRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,9 +31,12 @@ class PersonRow(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     title: str
     department: str
+    cost_center: str
     org_unit: str
+    manager_email: str
     status: Status
     is_admin: bool
+    is_delegated_admin: bool
     is_guest: bool
     joined_at: datetime | None
     last_login_at: datetime | None
@@ -46,43 +52,59 @@ class PersonRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PersonDetail(PersonRow, frozen=True, kw_only=True):
+    """All that is kept of a person."""
+
     given_name: str
     family_name: str
     employee_id: str
-    manager_email: str
     aliases: list[str]
+    fixed_aliases: list[str]
+    emails: list[Email]
     phones: list[Phone]
     locations: list[str]
+    custom_schemas: dict[str, Any]
     enrolled_2sv: bool
+    enforced_2sv: bool
+    photo_etag: str
     suspended_reason: str
     suspended_at: datetime | None
-
-
-class Colleague(msgspec.Struct, frozen=True, kw_only=True):
-    google_id: str
-    name: str
-    email: str
-    title: str
-
-    @property
-    def id(self) -> str:
-        return self.google_id
+    archived_at: datetime | None
+    deleted_at: datetime | None
+    first_seen_at: datetime
+    changed_at: datetime
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """What is looked for. `status` is a Status, or empty for everybody who has not been removed."""
+    """What is looked for. `status` is a Status, or empty for everybody who has not been removed.
+
+    `org_unit` means what is below it, too; `manager` is any address of one; `admins` leaves out all others.
+    With `as_of` everybody is as they were known then.
+    """
 
     q: str = ""
     status: str = ""
     department: str = ""
+    org_unit: str = ""
+    manager: str = ""
+    admins: bool = False
+    as_of: datetime | None = None
     sort: str = "name"
+
+    @property
+    def is_words_alone(self) -> bool:
+        """Whether nothing but a status is asked for besides words."""
+        return not (self.department or self.org_unit or self.manager or self.admins or self.as_of)
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of people; `after` and `before` are the cursors of its neighbours, where there are any."""
+    """A page of people; `after` and `before` are the cursors of its neighbours, where there are any.
+
+    `counts` are people by status, of those who match all else; "" holds all who have not been removed.
+    """
 
     people: list[PersonRow]
     total: int
+    counts: dict[str, int]
     after: str | None
     before: str | None
 
@@ -121,12 +143,13 @@ SORTS = {
 """Sort key, as it stands in the address → its label."""
 
 _LIST_COLUMNS = sql.SQL(
-    "google_id, email, name, title, department, org_unit, status, is_admin, is_guest, joined_at, "
-    "last_login_at, removed_at"
+    "people.google_id, email, name, title, department, cost_center, org_unit, manager_email, status, "
+    "is_admin, is_delegated_admin, is_guest, joined_at, last_login_at, removed_at"
 )
 _DETAIL_COLUMNS = sql.SQL(
-    ", given_name, family_name, employee_id, manager_email, aliases, phones, locations, enrolled_2sv, "
-    "suspended_reason, suspended_at"
+    ", given_name, family_name, employee_id, aliases, fixed_aliases, emails, phones, locations, "
+    "custom_schemas, enrolled_2sv, enforced_2sv, photo_etag, suspended_reason, suspended_at, archived_at, "
+    "deleted_at, first_seen_at, changed_at"
 )
 
 
@@ -140,121 +163,136 @@ class Roster:
         Raises Invalid for an unknown status or order, and for a cursor of another order.
         """
         edge = _Cursor.read(after or before, wanted.sort) if after or before else None
-        rows = await self._beyond(edge, wanted, limit=limit + 1, towards_start=bool(before))
+        _check(wanted)
+        async with self._database.reading() as statements:
+            counts = await _counts(statements, wanted)
+            total = counts.get(wanted.status, 0)
+            rows = await _beyond(
+                statements, edge, wanted, limit=limit + 1, towards_start=bool(before), total=total
+            )
         more, rows = len(rows) > limit, rows[:limit]
         if before:
             rows.reverse()
         has_after, has_before = (bool(rows), more) if before else (more, bool(after and rows))
         return Found(
             people=list(rows),
-            total=await self.count(wanted),
+            total=total,
+            counts=counts,
             after=_Cursor.of(rows[-1], wanted.sort).written() if has_after else None,
             before=_Cursor.of(rows[0], wanted.sort).written() if has_before else None,
         )
-
-    async def count(self, wanted: Filter) -> int:
-        condition, values = _condition(wanted)
-        counted = await self._database.value(
-            sql.SQL("SELECT count(*) FROM people WHERE {}").format(condition), values
-        )
-        return int(counted)
-
-    async def count_by_status(self, wanted: Filter) -> dict[str, int]:
-        """Status → people, of those who match all else; "" holds all who have not been removed."""
-        condition, values = _condition(msgspec.structs.replace(wanted, status=""), removed_too=True)
-        async with self._database.reading() as statements:
-            counts = await statements.pairs(
-                sql.SQL("SELECT status, count(*) FROM people WHERE {} GROUP BY status").format(condition),
-                values,
-            )
-        counts[""] = sum(n for status, n in counts.items() if status not in GONE)
-        return counts
 
     def stream(self, wanted: Filter) -> AsyncGenerator[PersonRow, None]:
         """Everybody who matches, in order, however many. Raises Invalid at once, not at the first row.
 
         No connection is held between batches: whoever reads slowly keeps nobody else waiting.
         """
-        _sort(wanted.sort)
-        _condition(wanted)
+        _check(wanted)
         return self._batches(wanted)
 
     async def _batches(self, wanted: Filter) -> AsyncGenerator[PersonRow, None]:
         edge: _Cursor | None = None
         while True:
-            rows = await self._beyond(edge, wanted, limit=BATCH)
+            async with self._database.reading() as statements:
+                rows = await _beyond(statements, edge, wanted, limit=BATCH)
             for row in rows:
                 yield row
             if len(rows) < BATCH:
                 return
             edge = _Cursor.of(rows[-1], wanted.sort)
 
-    async def _beyond(
-        self, edge: "_Cursor | None", wanted: Filter, *, limit: int, towards_start: bool = False
-    ) -> list[_Keyed]:
-        """The next `limit` people of the order after `edge`, or before it, nearest first."""
-        sort, backwards = _sort(wanted.sort)
-        backwards ^= towards_start
-        condition, values = _condition(wanted)
-        statement = sql.SQL(
-            "SELECT {columns}, {key}::text AS sort_key FROM people WHERE {condition} {edge} "
-            "ORDER BY {key} {direction}, google_id {direction} LIMIT %(limit)s"
-        ).format(
-            columns=_LIST_COLUMNS,
-            key=sort.key,
-            condition=condition,
-            edge=_past_edge(sort, backwards=backwards) if edge else sql.SQL(""),
-            direction=sql.SQL("DESC" if backwards else "ASC"),
+    async def get(self, google_id: str, *, as_of: datetime | None = None) -> PersonDetail:
+        """Somebody as they are, or as they were known at `as_of`. Raises NotFound."""
+        statement = sql.SQL("SELECT {}{} FROM {} AS people WHERE google_id = {}").format(
+            _LIST_COLUMNS,
+            _DETAIL_COLUMNS,
+            people_as_of(as_of, google_id) if as_of else sql.Identifier("people"),
+            sql.Literal(google_id),
         )
-        if edge:
-            values |= {"edge_key": edge.key, "edge_id": edge.google_id}
-        try:
-            return await self._database.rows(_Keyed, statement, {**values, "limit": limit})
-        except DataError as error:  # a forged cursor's key may not be of the column's type
-            raise Invalid(_NOT_OURS) from error
-
-    async def get(self, google_id: str) -> PersonDetail:
-        """Raises NotFound."""
-        statement = sql.SQL("SELECT {}{} FROM people WHERE google_id = %s").format(
-            _LIST_COLUMNS, _DETAIL_COLUMNS
-        )
-        found = await self._database.row(PersonDetail, statement, [google_id])
+        found = await self._database.row(PersonDetail, statement)
         if found is None:
             raise NotFound("Nobody in the directory has this address.")
         return found
 
-    async def find_by_email(self, email: str) -> Colleague | None:
-        """Whoever has `email` now, as their own address or an alias."""
-        return await self._database.row(
-            Colleague,
-            """
-            SELECT google_id, name, email, title FROM people
-            WHERE removed_at IS NULL AND (email = %(email)s OR %(email)s = ANY(aliases))
-            ORDER BY email <> %(email)s LIMIT 1
-            """,
-            {"email": email.casefold()},
-        )
-
-    async def list_reports(self, manager_email: str, *, limit: int = 200) -> list[Colleague]:
-        return await self._database.rows(
-            Colleague,
-            """
-            SELECT google_id, name, email, title FROM people
-            WHERE manager_email = %s AND removed_at IS NULL ORDER BY sort_name LIMIT %s
-            """,
-            [manager_email, limit],
-        )
-
     async def list_departments(self) -> list[str]:
         async with self._database.reading() as statements:
-            counts = await statements.pairs(
-                """
-                SELECT department, count(*) FROM people
-                WHERE department <> '' AND removed_at IS NULL
-                GROUP BY department ORDER BY department LIMIT 500
-                """
-            )
-        return list(counts)
+            return await statements.column(_DEPARTMENTS)
+
+    async def list_org_units(self) -> list[str]:
+        """Paths, as many as a browser will offer while somebody types."""
+        async with self._database.reading() as statements:
+            return await statements.column("SELECT DISTINCT path FROM org_units ORDER BY path LIMIT 300")
+
+
+_DEPARTMENTS = """
+WITH RECURSIVE known AS (
+    (SELECT department FROM people WHERE department > '' ORDER BY department LIMIT 1)
+    UNION ALL
+    SELECT (SELECT department FROM people WHERE department > known.department ORDER BY department LIMIT 1)
+    FROM known WHERE known.department IS NOT NULL
+)
+SELECT department FROM known WHERE department IS NOT NULL LIMIT 500
+"""
+"""From one to the next through the index, past all who are in it."""
+
+
+async def _counts(statements: Statements, wanted: Filter) -> dict[str, int]:
+    everybody = msgspec.structs.replace(wanted, status="")
+    counts: dict[str, int] = await statements.pairs(
+        sql.SQL("SELECT status, count(*) FROM {} AS people GROUP BY status").format(
+            _matching(everybody, removed_too=True)
+        ),
+        {},
+    )
+    counts[""] = sum(n for status, n in counts.items() if status not in GONE)
+    return counts
+
+
+async def _beyond(
+    statements: Statements,
+    edge: "_Cursor | None",
+    wanted: Filter,
+    *,
+    limit: int,
+    towards_start: bool = False,
+    total: int | None = None,
+) -> list[_Keyed]:
+    """The next `limit` people of the order after `edge`, or before it, nearest first.
+
+    `total` is how many match, where that is known.
+    """
+    if total == 0:
+        return []
+    sort, backwards = _sort(wanted.sort)
+    backwards ^= towards_start
+    is_few = wanted.q and total is not None and total <= FEW and not wanted.as_of
+    statement = (_OF_FEW if is_few else _OF_MANY).format(
+        columns=_LIST_COLUMNS,
+        key=sort.key,
+        people=_people(wanted),
+        matching=_matching(wanted),
+        condition=_condition(wanted),
+        edge=_past_edge(sort, backwards=backwards) if edge else sql.SQL(""),
+        direction=sql.SQL("DESC" if backwards else "ASC"),
+    )
+    values: dict[str, Any] = {"limit": limit}
+    if edge:
+        values |= {"edge_key": edge.key, "edge_id": edge.google_id}
+    try:
+        return await statements.rows(_Keyed, statement, values)
+    except DataError as error:  # a forged cursor's key may not be of the column's type
+        raise Invalid(_NOT_OURS) from error
+
+
+_OF_MANY = sql.SQL(
+    "SELECT {columns}, {key}::text AS sort_key FROM {people} AS people WHERE {condition} {edge} "
+    "ORDER BY {key} {direction}, people.google_id {direction} LIMIT %(limit)s"
+)
+_OF_FEW = sql.SQL(
+    "WITH matching AS MATERIALIZED (SELECT google_id FROM {matching} AS matching) "
+    "SELECT {columns}, {key}::text AS sort_key FROM matching JOIN people USING (google_id) WHERE true {edge} "
+    "ORDER BY {key} {direction}, people.google_id {direction} LIMIT %(limit)s"
+)
 
 
 _NOT_OURS = "This page address is not one of ours. Start again from the first page."
@@ -294,34 +332,80 @@ def _sort(key: str) -> tuple[_Sort, bool]:
 
 
 def _past_edge(sort: _Sort, *, backwards: bool) -> sql.Composed:
-    return sql.SQL("AND ({key}, google_id) {side} (%(edge_key)s::{type}, %(edge_id)s)").format(
+    return sql.SQL("AND ({key}, people.google_id) {side} (%(edge_key)s::{type}, %(edge_id)s)").format(
         key=sort.key, side=sql.SQL("<" if backwards else ">"), type=sort.type
     )
 
 
-def _condition(wanted: Filter, *, removed_too: bool = False) -> tuple[sql.Composed, dict[str, Any]]:
-    """The WHERE of `wanted`, and its parameters."""
-    parts: list[sql.Composable] = [sql.SQL("true")]
-    values: dict[str, Any] = {}
+def _check(wanted: Filter) -> None:
+    """Raises Invalid."""
+    sort, _ = _sort(wanted.sort)
+    if wanted.status and wanted.status not in set(Status):
+        raise Invalid(f"There is no status {wanted.status!r}; expected one of {', '.join(Status)}.")
+    if wanted.as_of and sort is _SORTS["last_login"]:
+        raise Invalid("When people signed in is not kept in their history; expected another order.")
+
+
+def _people(wanted: Filter) -> sql.Composable:
+    return people_as_of(wanted.as_of) if wanted.as_of else sql.Identifier("people")
+
+
+def _matching(wanted: Filter, *, removed_too: bool = False) -> sql.Composable:
+    """SQL in the place of a table: `google_id` and `status` of those who match.
+
+    For words alone it is written so that a narrow index holds all that is asked for.
+    """
+    condition = _condition(wanted, removed_too=removed_too)
+    if wanted.q and wanted.is_words_alone:
+        return _SCAN.format(condition)
+    return sql.SQL("(SELECT google_id, status FROM {} AS people WHERE {})").format(_people(wanted), condition)
+
+
+_SCAN = sql.SQL(
+    """
+    (SELECT google_id, status FROM people WHERE octet_length(search_text) < 2000 AND {0}
+     UNION ALL
+     SELECT google_id, status FROM people WHERE octet_length(search_text) >= 2000 AND {0})
+    """
+)
+
+
+def _condition(wanted: Filter, *, removed_too: bool = False) -> sql.Composable:
+    """The WHERE of `wanted`."""
+    parts = [containing(wanted.q)]
     if wanted.status:
-        if wanted.status not in set(Status):
-            raise Invalid(f"There is no status {wanted.status!r}; expected one of {', '.join(Status)}.")
-        parts.append(sql.SQL("status = %(status)s"))
-        values["status"] = wanted.status
+        parts.append(sql.SQL("status = {}").format(_text(wanted.status)))
     elif not removed_too:
-        parts.append(sql.SQL("removed_at IS NULL"))
+        parts.append(_NOT_GONE)
     if wanted.department:
-        parts.append(sql.SQL("department = %(department)s"))
-        values["department"] = wanted.department
-    for number, word in enumerate(folded(wanted.q[:LONGEST_SEARCH]).split()):
-        name = f"word{number}"
-        parts.append(sql.SQL("search_text LIKE {}").format(sql.Placeholder(name)))
-        values[name] = f"%{_literally(word)}%"
-    return sql.SQL(" AND ").join(parts), values
+        parts.append(sql.SQL("department = {}").format(_text(wanted.department)))
+    if unit := wanted.org_unit.rstrip("/"):
+        parts.append(
+            sql.SQL("(org_unit = {} OR org_unit LIKE {})").format(
+                _text(unit), pattern(f"{literally(unit)}/%")
+            )
+        )
+    if wanted.manager:
+        parts.append(_REPORTS.format(_text(wanted.manager.strip().casefold())))
+    if wanted.admins:
+        parts.append(sql.SQL("(is_admin OR is_delegated_admin)"))
+    return sql.SQL(" AND ").join(parts)
 
 
-def _literally(word: str) -> str:
-    """`word` with LIKE's own signs taken as letters."""
-    for sign in ("\\", "%", "_"):
-        word = word.replace(sign, f"\\{sign}")
-    return word
+_NOT_GONE = sql.SQL("status = ANY({})").format(
+    sql.Literal([status.value for status in Status if status not in GONE])
+)
+_REPORTS = sql.SQL(
+    """
+    manager_email <> '' AND manager_email = ANY(ARRAY(
+        SELECT {0} UNION SELECT unnest(array_append(aliases, email)) FROM people
+        WHERE removed_at IS NULL AND (email = {0} OR aliases @> ARRAY[{0}])
+    ))
+    """
+)
+"""Whoever names any of the manager's addresses as their manager's."""
+
+
+def _text(value: str) -> sql.Composable:
+    """`value` written out, since the best plan depends on it."""
+    return sql.SQL("{}::text").format(pattern(value))
