@@ -14,18 +14,27 @@ from muster.access.probes import AccessProbes
 from muster.access.web import AccessPages
 from muster.dashboard.overview import Overviews
 from muster.dashboard.web import DashboardPages
+from muster.people.chart import Chart
 from muster.people.directory_copy import DirectoryCopy
 from muster.people.google_api import Credentials, GoogleApi
 from muster.people.google_directory import GoogleDirectory
 from muster.people.group_sync import GroupSync
+from muster.people.groups import Groups
+from muster.people.groups_web import GroupPages
+from muster.people.held_people import HeldPeople
 from muster.people.hook import PushHook
 from muster.people.jobs import PeopleJobs
+from muster.people.org_units import OrgUnits
+from muster.people.org_web import OrgPages
 from muster.people.probes import PeopleProbes
 from muster.people.push import PushChannels
 from muster.people.removals import Removals
+from muster.people.removals_web import RemovalPages
 from muster.people.rereads import Rereads
 from muster.people.roster import Roster
 from muster.people.sync import PeopleSync
+from muster.people.sync_log import SyncLog
+from muster.people.syncs_web import SyncPages
 from muster.people.throttle import Throttle
 from muster.people.web import PeoplePages
 from muster.platform import outbound, redis
@@ -151,9 +160,21 @@ def make(settings: Settings, *, application: str) -> Portal:
             *HealthPages(database, client, queues, heartbeats).routes(),
             *access.routes(),
             *DashboardPages(Overviews(database), pages, checklist=proofs.tally).routes(),
-            *PeoplePages(
-                database, Roster(database), sync, people_jobs, pages, sync_every=settings.people_sync_every
+            *SyncPages(
+                SyncLog(database),
+                sync,
+                groups,
+                people_jobs,
+                push,
+                rereads,
+                removals,
+                pages,
+                sync_every=settings.people_sync_every,
             ).routes(),
+            *RemovalPages(HeldPeople(database), removals, sync, pages).routes(),
+            *OrgPages(OrgUnits(database), Chart(database), sync, pages).routes(),
+            *GroupPages(Groups(database, company_domains=settings.allowed_domains), groups, pages).routes(),
+            *PeoplePages(Roster(database), sync, pages).routes(),  # its /people/{id} would take theirs
             *PushHook(push, people_jobs).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
             *api.routes(),
