@@ -16,23 +16,32 @@ from muster.dashboard.overview import Overviews
 from muster.dashboard.web import DashboardPages
 from muster.people.api import PeopleApi
 from muster.people.changes_web import ChangePages
+from muster.people.chart import Chart
 from muster.people.directory_copy import DirectoryCopy
 from muster.people.doctor import GoogleDoctor, SetUp
 from muster.people.google_api import Credentials, GoogleApi
 from muster.people.google_directory import GoogleDirectory
 from muster.people.group_sync import GroupSync
+from muster.people.groups import Groups
+from muster.people.groups_web import GroupPages
+from muster.people.held_people import HeldPeople
 from muster.people.history import History
 from muster.people.hook import PushHook
 from muster.people.jobs import PeopleJobs
 from muster.people.nesting import Nesting
+from muster.people.org_units import OrgUnits
+from muster.people.org_web import OrgPages
 from muster.people.photos import Photos
 from muster.people.probes import PeopleProbes
 from muster.people.push import PushChannels
 from muster.people.removals import Removals
+from muster.people.removals_web import RemovalPages
 from muster.people.reporting import ReportingLines
 from muster.people.rereads import Rereads
 from muster.people.roster import Roster
 from muster.people.sync import PeopleSync
+from muster.people.sync_log import SyncLog
+from muster.people.syncs_web import SyncPages
 from muster.people.throttle import Throttle
 from muster.people.web import PeoplePages
 from muster.platform import outbound, redis
@@ -172,19 +181,31 @@ def make(settings: Settings, *, application: str) -> Portal:
             *access.routes(),
             *DashboardPages(Overviews(database), pages, checklist=proofs.tally).routes(),
             *ChangePages(history, sync, pages).routes(),
+            *SyncPages(
+                SyncLog(database),
+                sync,
+                groups,
+                people_jobs,
+                push,
+                rereads,
+                removals,
+                pages,
+                sync_every=settings.people_sync_every,
+            ).routes(),
+            *RemovalPages(HeldPeople(database), removals, sync, pages).routes(),
+            *OrgPages(OrgUnits(database), Chart(database), sync, pages).routes(),
+            *GroupPages(Groups(database, company_domains=settings.allowed_domains), groups, pages).routes(),
+            *PeopleApi(roster, history, lines, nesting).routes(),
+            # Behind the others, whose addresses its /people/{id} would take.
             *PeoplePages(
-                database,
                 roster,
                 sync,
-                people_jobs,
                 pages,
                 history=history,
                 lines=lines,
                 nesting=nesting,
-                photos=Photos(directory, client),
-                sync_every=settings.people_sync_every,
+                photos=Photos(directory.impatient(), client),
             ).routes(),
-            *PeopleApi(roster, history, lines, nesting).routes(),
             *PushHook(push, people_jobs).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
             *api.routes(),

@@ -7,7 +7,20 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 from tests.browser.conftest import listen_for_complaints
 from tests.town import Town
 
-PAGES = ("/", "/people", "/people?q=zzzz", "/people/syncs", "/checklist", "/no/such/place")
+PAGES = (
+    "/",
+    "/people",
+    "/people?q=zzzz",
+    "/people/chart",
+    "/people/org-units",
+    "/people/syncs",
+    "/people/syncs/1",
+    "/people/removals",
+    "/groups",
+    "/groups?q=zzzz",
+    "/checklist",
+    "/no/such/place",
+)
 
 
 async def _sign_in(page: Page, email: str = "ada@acme.test") -> None:
@@ -29,7 +42,8 @@ async def test_ada_signs_in_runs_a_sync_sees_it_finish_and_finds_a_person(town: 
         await expect(page.get_by_text("Finished")).to_be_visible()  # without a reload
         await expect(page.locator("[data-live]")).to_have_count(0)
 
-        await page.get_by_role("link", name="People", exact=True).click()
+        main = page.get_by_role("navigation", name="Main")
+        await main.get_by_role("link", name="People", exact=True).click()
         await expect(page.get_by_text("500 people")).to_be_visible()
         await page.get_by_role("searchbox").fill("cy@acme")
         await page.get_by_role("searchbox").press("Enter")

@@ -117,11 +117,16 @@ class Removals:
             return Applied(removed=0, held=len(leaving))
         return Applied(removed=len(leaving), held=0)
 
-    async def release(self, removal_id: int, *, by: Who, origin: Origin | None = None) -> Removal:
-        """Remove who is staged, but for those who have been seen since. Raises NotFound, Conflict."""
+    async def release(
+        self, removal_id: int, *, by: Who, origin: Origin | None = None, expected: int | None = None
+    ) -> Removal:
+        """Remove who is staged, but for those who have been seen since. Raises NotFound, Conflict.
+
+        `expected` is how many whoever decides was shown: other ones than those are not decided on.
+        """
         async with self._database.transaction() as tx:
             await self._copy.alone(tx)
-            removal = await _decidable(tx, removal_id)
+            removal = await _decidable(tx, removal_id, expected)
             entries = await tx.rows(_Entry, _ENTRIES, [removal_id])
             removed = await self._copy.remove(
                 tx, [one.absent() for one in entries], Occasion(source="released", by=by.email)
@@ -137,11 +142,13 @@ class Removals:
             )
         return await self.get(removal_id)
 
-    async def reject(self, removal_id: int, *, by: Who, origin: Origin | None = None) -> Removal:
+    async def reject(
+        self, removal_id: int, *, by: Who, origin: Origin | None = None, expected: int | None = None
+    ) -> Removal:
         """Keep who is staged until Google lists them again. Raises NotFound, Conflict."""
         async with self._database.transaction() as tx:
             await self._copy.alone(tx)
-            removal = await _decidable(tx, removal_id)
+            removal = await _decidable(tx, removal_id, expected)
             if removal.status == "rejected":
                 raise Conflict("These people are kept already.")
             await _decide(tx, removal, "rejected", by)
@@ -159,6 +166,14 @@ class Removals:
         """These people are there after all: nothing of theirs is staged or kept any more."""
         await self._copy.alone(tx)
         await tx.execute("DELETE FROM people_removal_entries WHERE google_id = ANY(%s)", [list(google_ids)])
+        await tx.execute(
+            """
+            UPDATE people_removals SET total = staged FROM (
+                SELECT count(*) AS staged FROM people_removal_entries JOIN people_removals AS removals
+                ON removals.id = removal_id WHERE status = 'waiting'
+            ) AS counted WHERE status = 'waiting' AND staged > 0
+            """
+        )
         await _close_empty(tx)
 
     async def get(self, removal_id: int) -> Removal:
@@ -257,12 +272,18 @@ async def _close_empty(tx: Transaction) -> None:
     )
 
 
-async def _decidable(tx: Transaction, removal_id: int) -> Removal:
+async def _decidable(tx: Transaction, removal_id: int, expected: int | None) -> Removal:
     removal = await tx.row(Removal, _REMOVAL + " WHERE id = %s FOR UPDATE", [removal_id])
     if removal is None:
         raise NotFound("There is no removal of this number.")
     if not removal.may_be_released:
         raise Conflict("This removal has been decided already.")
+    if expected is not None:
+        staged = await tx.value(
+            "SELECT count(*) FROM people_removal_entries WHERE removal_id = %s", [removal_id]
+        )
+        if staged != expected:
+            raise Conflict(f"There are {staged} people in this removal now. Look at them again, then decide.")
     return removal
 
 

@@ -323,15 +323,6 @@ class Runs(ABC):
             )
 
 
-async def list_runs(database: Database, *, before: int | None = None, limit: int = 50) -> list[SyncRun]:
-    """Runs of every kind, the newest first; `before` is the id of the last one seen."""
-    return await database.rows(
-        SyncRun,
-        _RUN + " WHERE (%(before)s::bigint IS NULL OR id < %(before)s) ORDER BY id DESC LIMIT %(limit)s",
-        {"before": before, "limit": limit},
-    )
-
-
 async def note_costs(tx: Transaction, sync_id: int, tally: Tally) -> None:
     """Write down what the run has cost so far."""
     await tx.execute(

@@ -1,4 +1,4 @@
-"""People and their syncs, as pages and CSV."""
+"""People, as pages and CSV."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -6,22 +6,19 @@ from typing import Annotated
 from urllib.parse import quote, urlencode
 
 import msgspec
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from muster.access.roles import Permission
 from muster.errors import Invalid, NotAllowed, NotFound
 from muster.people import wording
 from muster.people.history import ChangeFilter, History
-from muster.people.jobs import PeopleJobs
 from muster.people.nesting import Nesting
 from muster.people.person import Status
 from muster.people.photos import KEPT_FOR, Photos
 from muster.people.reporting import ReportingLines
 from muster.people.roster import SORTS, Filter, Found, PersonDetail, PersonRow, Roster
-from muster.people.runs import list_runs
 from muster.people.sync import PeopleSync
 from muster.platform.csv import CsvResponse
-from muster.platform.database import Database
 from muster.platform.pages import Pages
 from muster.platform.routes import Nav, Request, Route
 
@@ -34,7 +31,6 @@ _TABS = {
     Status.DELETED: "Deleted (restorable)",
     Status.PURGED: "Gone for good",
 }
-_LIVE = ("waiting", "running")
 _CHANGES = 20
 ChangeId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
@@ -78,45 +74,32 @@ class ShowPerson(msgspec.Struct, frozen=True, kw_only=True):
     after: ChangeId | None = None
 
 
-class ListSyncs(msgspec.Struct, frozen=True):
-    before: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)] | None = None
-
-
 class PeoplePages:
     def __init__(
         self,
-        database: Database,
         roster: Roster,
         sync: PeopleSync,
-        jobs: PeopleJobs,
         pages: Pages,
         *,
         history: History,
         lines: ReportingLines,
         nesting: Nesting,
         photos: Photos,
-        sync_every: timedelta,
     ) -> None:
-        self._database = database
         self._roster = roster
         self._sync = sync
-        self._jobs = jobs
         self._pages = pages
         self._history = history
         self._lines = lines
         self._nesting = nesting
         self._photos = photos
-        self._schedule = f"every {sync_every.total_seconds() / 60:.0f} minutes"
 
     def routes(self) -> list[Route]:
-        see, sync = Permission.SEE_PEOPLE, Permission.SYNC_PEOPLE
-        people, syncs = Nav(label="People", icon="people", order=2), Nav(label="Syncs", icon="syncs", order=3)
+        see = Permission.SEE_PEOPLE
+        people = Nav(label="People", icon="people", order=2)
         return [
             Route(path="/people", handler=self.list_people, may=see, reads=ListPeople, nav=people),
             Route(path="/people.csv", handler=self.download, may=see, reads=ListPeople),
-            Route(path="/people/syncs", handler=self.list_syncs, may=see, reads=ListSyncs, nav=syncs),
-            Route(path="/people/syncs", method="POST", handler=self.start_sync, may=sync),
-            Route(path="/people/syncs/{sync_id:int}", handler=self.show_sync, may=see),
             Route(path="/people/{google_id}", handler=self.show_person, may=see, reads=ShowPerson),
             Route(path="/people/{google_id}/photo", handler=self.show_photo, may=see),
         ]
@@ -232,30 +215,6 @@ class PeoplePages:
         if photo is None:
             raise NotFound("There is no photo.")
         return Response(photo.content, media_type=photo.media_type, headers=headers)
-
-    async def list_syncs(self, request: Request, asked: ListSyncs) -> Response:
-        runs = await list_runs(self._database, before=asked.before)
-        return self._pages.render(
-            request,
-            "syncs.html",
-            title="Directory syncs",
-            runs=[run for run in runs if run.status not in _LIVE],
-            live=[run for run in runs if run.status in _LIVE],
-            may_sync=request.actor.may(Permission.SYNC_PEOPLE),
-            schedule=self._schedule,
-            next_href=f"/people/syncs?before={runs[-1].id}" if len(runs) == 50 else None,
-        )
-
-    async def start_sync(self, request: Request) -> Response:
-        sync_id = await self._sync.ask(by=request.actor, origin=request.origin)
-        await self._jobs.nudge(self._jobs.sync, request_id=request.origin.request_id)
-        return RedirectResponse(f"/people/syncs/{sync_id}", status_code=303)
-
-    async def show_sync(self, request: Request) -> Response:
-        run = await self._sync.get(request.path_params["sync_id"])
-        if run is None:
-            raise NotFound("There is no sync of this number.")
-        return self._pages.render(request, "sync.html", title=f"Sync {run.id}", run=run)
 
 
 _COLUMNS: dict[str, Callable[[PersonRow], object]] = {

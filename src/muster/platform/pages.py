@@ -39,6 +39,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     nav: list[NavEntry]
+    second_nav: list[NavEntry]
     person: Person | None
     sandbox: bool
     csrf: str
@@ -72,6 +73,7 @@ class Pages:
         return Page(
             title=title,
             nav=self._navigation(actor, request.url.path) if actor else [],
+            second_nav=self._second_navigation(actor, request.url.path) if actor else [],
             person=_person(actor) if actor else None,
             sandbox=self._sandbox,
             csrf=self._csrf.token(state["session_id"]) if actor else "",
@@ -83,14 +85,29 @@ class Pages:
         )
 
     def _navigation(self, actor: Actor, path: str) -> list[NavEntry]:
-        allowed = [route for route in self._places if actor.may(route.may)]
-        # /people/syncs belongs to its own entry, not also to /people: the longest match is the place.
-        here = max((route.path for route in allowed if _within(path, route.path)), key=len, default=None)
-        return [
-            NavEntry(label=route.nav.label, href=route.path, icon=route.nav.icon, current=route.path == here)
-            for route in allowed
-            if route.nav
-        ]
+        return _entries([route for route in self._allowed(actor) if route.nav and route.nav.is_top], path)
+
+    def _second_navigation(self, actor: Actor, path: str) -> list[NavEntry]:
+        """The places under the one that `path` is in, that one first; none where there are none."""
+        allowed = self._allowed(actor)
+        owners = {route.nav.under for route in allowed if route.nav and route.nav.under}
+        owner = next((one for one in owners if _within(path, one)), None)
+        return _entries(
+            [route for route in allowed if route.nav and owner in {route.path, route.nav.under}], path
+        )
+
+    def _allowed(self, actor: Actor) -> list[Route]:
+        return [route for route in self._places if actor.may(route.may)]
+
+
+def _entries(places: Sequence[Route], path: str) -> list[NavEntry]:
+    # /people/syncs belongs to its own entry, not also to /people: the longest match is the place.
+    here = max((route.path for route in places if _within(path, route.path)), key=len, default=None)
+    return [
+        NavEntry(label=route.nav.label, href=route.path, icon=route.nav.icon, current=route.path == here)
+        for route in places
+        if route.nav
+    ]
 
 
 @functools.cache

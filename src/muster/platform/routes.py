@@ -24,11 +24,16 @@ class Anyone(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Nav:
-    """A place in the navigation; `order` runs from left to right."""
+    """A place in the navigation; `order` runs from left to right.
+
+    One `under` another place stands in that place's second row, and in the first as well if `is_top`.
+    """
 
     label: str
     icon: str
     order: int
+    under: str = ""
+    is_top: bool = True
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
