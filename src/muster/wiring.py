@@ -179,7 +179,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         [
             *HealthPages(database, client, queues, heartbeats).routes(),
             *access.routes(),
-            *DashboardPages(Overviews(database), pages, checklist=proofs.tally).routes(),
+            *DashboardPages(Overviews(database), removals, pages, checklist=proofs.tally).routes(),
             *ChangePages(history, sync, pages).routes(),
             *SyncPages(
                 SyncLog(database),
@@ -200,6 +200,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             *PeoplePages(
                 roster,
                 sync,
+                removals,
                 pages,
                 history=history,
                 lines=lines,

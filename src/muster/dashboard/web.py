@@ -7,16 +7,23 @@ from starlette.responses import Response
 from muster.access.roles import Permission
 from muster.dashboard import charts
 from muster.dashboard.overview import Overviews
+from muster.people.removals import Removals
 from muster.platform.pages import Pages
 from muster.platform.routes import Nav, Request, Route
 
 
 class DashboardPages:
     def __init__(
-        self, overviews: Overviews, pages: Pages, *, checklist: Callable[[], Awaitable[Mapping[str, int]]]
+        self,
+        overviews: Overviews,
+        removals: Removals,
+        pages: Pages,
+        *,
+        checklist: Callable[[], Awaitable[Mapping[str, int]]],
     ) -> None:
         """`checklist` tells how many rows stand at each status."""
         self._overviews = overviews
+        self._removals = removals
         self._pages = pages
         self._checklist = checklist
 
@@ -34,6 +41,9 @@ class DashboardPages:
             title="Dashboard",
             overview=overview,
             checklist=await self._checklist() if sees_checklist else None,
+            removal_waiting=await self._removals.find_waiting()
+            if request.actor.may(Permission.DECIDE_REMOVALS)
+            else None,
             charts={
                 "departments": charts.bars(departments, title="People by department"),
                 "months": charts.joined_and_left(

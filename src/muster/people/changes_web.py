@@ -56,7 +56,7 @@ class ChangePages:
 
     def routes(self) -> list[Route]:
         see = Permission.SEE_PEOPLE
-        nav = Nav(label="Changes", icon="changes", order=3)
+        nav = Nav(label="Changes", icon="changes", order=5, under="/people", is_top=False)
         return [
             Route(path="/people/changes", handler=self.list_changes, may=see, reads=ListChanges, nav=nav),
             Route(path="/people/changes.csv", handler=self.download, may=see, reads=ListChanges),

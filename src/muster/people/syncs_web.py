@@ -89,7 +89,7 @@ class SyncPages:
 
     def routes(self) -> list[Route]:
         see, sync = Permission.SEE_PEOPLE, Permission.SYNC_PEOPLE
-        nav = Nav(label="Syncs", icon="syncs", order=6, under="/people")
+        nav = Nav(label="Syncs", icon="syncs", order=6, under="/people", is_top=False)
         one = "/people/syncs/{sync_id:int}"
         return [
             Route(path="/people/syncs", handler=self.list_syncs, may=see, reads=ListSyncs, nav=nav),

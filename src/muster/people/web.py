@@ -15,6 +15,7 @@ from muster.people.history import ChangeFilter, History
 from muster.people.nesting import Nesting
 from muster.people.person import Status
 from muster.people.photos import KEPT_FOR, Photos
+from muster.people.removals import Removals
 from muster.people.reporting import ReportingLines
 from muster.people.roster import SORTS, Filter, Found, PersonDetail, PersonRow, Roster
 from muster.people.sync import PeopleSync
@@ -79,6 +80,7 @@ class PeoplePages:
         self,
         roster: Roster,
         sync: PeopleSync,
+        removals: Removals,
         pages: Pages,
         *,
         history: History,
@@ -88,6 +90,7 @@ class PeoplePages:
     ) -> None:
         self._roster = roster
         self._sync = sync
+        self._removals = removals
         self._pages = pages
         self._history = history
         self._lines = lines
@@ -144,6 +147,9 @@ class PeoplePages:
             synced_at=await self._sync.synced_at(),
             may_sync=request.actor.may(Permission.SYNC_PEOPLE),
             sees_sign_ins=sees,
+            removal_waiting=await self._removals.find_waiting()
+            if request.actor.may(Permission.DECIDE_REMOVALS)
+            else None,
         )
 
     async def download(self, request: Request, asked: ListPeople) -> Response:

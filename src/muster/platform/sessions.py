@@ -91,6 +91,13 @@ return ended
 """
 
 
+_COUNT = """
+local alive = 0
+for _, key in ipairs(redis.call('SMEMBERS', KEYS[1])) do alive = alive + redis.call('EXISTS', key) end
+return alive
+"""
+
+
 class Sessions:
     def __init__(self, redis: Redis, *, idle: timedelta = IDLE, lifetime: timedelta = LIFETIME) -> None:
         self._redis = redis
@@ -99,6 +106,7 @@ class Sessions:
         self._admit = redis.register_script(_ADMIT)
         self._start = redis.register_script(_START)
         self._end_all = redis.register_script(_END_ALL)
+        self._count = redis.register_script(_COUNT)
 
     @property
     def lifetime(self) -> timedelta:
@@ -150,8 +158,7 @@ class Sessions:
     async def count(self, account_id: int) -> int:
         """How many sessions of the account are alive."""
         with answering():
-            keys = await self._redis.smembers(_account_key(account_id))
-            return int(await self._redis.exists(*keys)) if keys else 0
+            return int(await self._count(keys=[_account_key(account_id)]))
 
     async def end_all(self, account_id: int) -> int:
         """How many sessions of the account were ended."""
