@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 from tests.browser.conftest import listen_for_complaints
-from tests.town import Town
+from tests.town import Town, eventually
 
 PAGES = (
     "/",
@@ -35,6 +35,7 @@ async def test_ada_signs_in_runs_a_sync_sees_it_finish_and_finds_a_person(town: 
         await page.get_by_text("ada@acme.test").first.click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Dashboard")
 
+        await page.get_by_role("link", name="People", exact=True).click()
         await page.get_by_role("link", name="Syncs", exact=True).click()
         await town.sandbox.fault("slow", seconds=1.5)
         await page.get_by_role("button", name="Sync now").click()
@@ -131,9 +132,43 @@ async def test_nobody_signs_in_from_another_domain(page: Page, context: BrowserC
 
 async def test_the_checklist_is_proved_by_a_button(town: Town, page: Page):
     async with town.working():
+        await town.portal.push.keep_open()
+        await eventually(town.portal.push.live_since)
         await town.portal.sync.run()
+        await town.portal.groups.run()
         await _sign_in(page)
         await page.goto("/checklist")
         await page.get_by_role("button", name="Prove all now").click()
 
         await expect(page.get_by_text("Passes muster")).to_be_visible(timeout=30_000)
+
+
+async def test_a_mass_removal_is_seen_and_released(town: Town, page: Page):
+    await town.portal.sync.run()
+    await town.sandbox.tell("people/many", {"first": 60, "patch": {"deleted": True}})
+    await town.portal.sync.run()
+    await _sign_in(page)
+
+    await page.get_by_role("link", name="Look and decide").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Removal 1")
+    await page.locator("#typed").fill("60")
+    await page.get_by_role("button", name="Release").click()
+
+    await expect(page.get_by_text("Released").first).to_be_visible()
+    assert await town.value("SELECT count(*) FROM people WHERE removed_at IS NULL") == 440
+
+
+async def test_a_persons_day_is_looked_back_to(town: Town, page: Page):
+    await town.portal.sync.run()
+    await town.execute("UPDATE people SET first_seen_at = now() - interval '10 days'")
+    await town.sandbox.change("cy@acme.test", title="Explorer")
+    await town.portal.sync.run()
+    google_id = await town.value("SELECT google_id FROM people WHERE email = 'cy@acme.test'")
+    day = await town.value("SELECT to_char(now() - interval '2 days', 'YYYY-MM-DD')")
+    await _sign_in(page)
+
+    await page.goto(f"/people/{google_id}")
+    await expect(page.get_by_text("Explorer").first).to_be_visible()
+    await page.goto(f"/people/{google_id}?as_of={day}")
+
+    await expect(page.get_by_text("Explorer")).to_have_count(0)

@@ -1,7 +1,8 @@
 """Reading who is held in a removal, for whoever decides on it."""
 
 from collections.abc import AsyncGenerator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -49,7 +50,8 @@ class HeldRow(msgspec.Struct, frozen=True, kw_only=True):
         """For how many days Google would still restore them, as far as is known."""
         if self.absence != "deleted" or self.deleted_at is None:
             return None
-        return max(0, (self.deleted_at + UNDELETE_WINDOW - datetime.now(UTC)).days)
+        left = self.deleted_at + UNDELETE_WINDOW - datetime.now(UTC)
+        return max(0, ceil(left / timedelta(days=1)))
 
 
 class HeldFilter(msgspec.Struct, frozen=True, kw_only=True):

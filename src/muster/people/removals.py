@@ -91,12 +91,11 @@ class Removals:
         if occasion.sync_id is not None:
             await _clear_stage(tx)
         leaving, others = await self._parted(tx, absent)
-        reason = await self._reason_to_hold(tx, len(leaving))
-        if reason:
-            await self._stage(tx, leaving, reason, occasion.sync_id)
+        scale = await self._scale(tx)
+        held = 0
+        if scale.is_exceeded_by(len(leaving)):
+            await self._stage(tx, leaving, scale, occasion.sync_id)
             leaving, held = [], len(leaving)
-        else:
-            held = 0
         removed = await self._copy.remove(tx, leaving, occasion)
         await self._copy.remove(tx, others, occasion)
         await _close_empty(tx)
@@ -113,7 +112,7 @@ class Removals:
     async def preview(self, tx: Transaction, absent: Sequence[Absent]) -> Applied:
         """What `apply` would do, without doing it."""
         leaving, _ = await self._parted(tx, absent)
-        if await self._reason_to_hold(tx, len(leaving)):
+        if (await self._scale(tx)).is_exceeded_by(len(leaving)):
             return Applied(removed=0, held=len(leaving))
         return Applied(removed=len(leaving), held=0)
 
@@ -205,28 +204,23 @@ class Removals:
         leaving = [one for one in absent if one.gone.google_id in here - kept]
         return leaving, [one for one in absent if one.gone.google_id not in here]
 
-    async def _reason_to_hold(self, tx: Transaction, leaving: int) -> str:
-        if not leaving:
-            return ""
+    async def _scale(self, tx: Transaction) -> "_Scale":
         here = int(await tx.value("SELECT count(*) FROM people WHERE removed_at IS NULL"))
-        lately = int(await tx.value(_LEFT_LATELY))
-        limit = max(FEWEST_HELD, here * self._percent // 100)
-        if leaving + lately <= limit:
-            return ""
-        also = f", after {lately} within the last hour" if lately else ""
-        return (
-            f"{leaving} of {here} people would leave at once{also}; more than {limit} are not removed unasked"
+        return _Scale(
+            here=here,
+            lately=int(await tx.value(_LEFT_LATELY)),
+            limit=max(FEWEST_HELD, here * self._percent // 100),
         )
 
     async def _stage(
-        self, tx: Transaction, leaving: Sequence[Absent], reason: str, sync_id: int | None
+        self, tx: Transaction, leaving: Sequence[Absent], scale: "_Scale", sync_id: int | None
     ) -> None:
         removal_id: int = await tx.value(
             """
-            INSERT INTO people_removals (sync_id, reason, total) VALUES (%s, %s, 0)
-            ON CONFLICT ((true)) WHERE status = 'waiting' DO UPDATE SET reason = EXCLUDED.reason RETURNING id
+            INSERT INTO people_removals (sync_id, reason, total) VALUES (%s, '', 0)
+            ON CONFLICT ((true)) WHERE status = 'waiting' DO UPDATE SET total = 0 RETURNING id
             """,
-            [sync_id, reason],
+            [sync_id],
         )
         await tx.execute(
             """
@@ -243,14 +237,31 @@ class Removals:
             ],
         )
         total: int = await tx.value(
-            """
-            UPDATE people_removals SET total = (
-                SELECT count(*) FROM people_removal_entries WHERE removal_id = people_removals.id
-            ) WHERE id = %s RETURNING total
-            """,
-            [removal_id],
+            "SELECT count(*) FROM people_removal_entries WHERE removal_id = %s", [removal_id]
+        )
+        reason = scale.reason(total)
+        await tx.execute(
+            "UPDATE people_removals SET total = %s, reason = %s WHERE id = %s", [total, reason, removal_id]
         )
         logger.warning("removal_held", removal=removal_id, people=total, reason=reason)
+
+
+class _Scale(msgspec.Struct, frozen=True, kw_only=True):
+    """How large the company is, how many left it `lately`, and how many may within an hour, unasked."""
+
+    here: int
+    lately: int
+    limit: int
+
+    def is_exceeded_by(self, leaving: int) -> bool:
+        return leaving > 0 and leaving + self.lately > self.limit
+
+    def reason(self, leaving: int) -> str:
+        also = f", after {self.lately} within the last hour" if self.lately else ""
+        return (
+            f"{leaving} of {self.here} people would leave at once{also}; "
+            f"more than {self.limit} are not removed unasked"
+        )
 
 
 async def _clear_stage(tx: Transaction) -> None:
