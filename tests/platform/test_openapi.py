@@ -9,7 +9,9 @@ async def test_the_document_lists_every_route_of_the_api_and_no_page(town: Town)
     async with town.visitor() as anyone:
         found = (await anyone.get("/openapi.json", headers={"accept": "application/json"})).json()
 
-    expected = {route.path for route in town.portal.routes if route.path.startswith("/api/v1/")}
+    expected = {
+        route.path.replace(":int}", "}") for route in town.portal.routes if route.path.startswith("/api/v1/")
+    }
     assert expected
     assert set(found["paths"]) == expected
     assert found["openapi"].startswith("3.1")

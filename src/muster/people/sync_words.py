@@ -19,6 +19,8 @@ _FAULTS = {
     "401": "A token had run out. A new one was fetched.",
     "authError": "A token had run out. A new one was fetched.",
     "500": "A passing fault inside Google. The call was made again.",
+    "badGateway": "A gateway on the way to Google failed. The call was made again.",
+    "gatewayTimeout": "Google took too long. The call was made again.",
     "502": "A gateway on the way to Google failed. The call was made again.",
     "503": "Google was busy. The call was made again.",
     "504": "Google took too long. The call was made again.",

@@ -12,7 +12,7 @@ from muster.people import run_chart
 from muster.people.group_sync import GroupSync
 from muster.people.jobs import PeopleJobs
 from muster.people.paging import ListQuery, href, links
-from muster.people.push import EVENTS, PushChannels
+from muster.people.push import PushChannels
 from muster.people.removals import Removals
 from muster.people.rereads import Rereads
 from muster.people.runs import Kind, SyncRun
@@ -188,7 +188,7 @@ class SyncPages:
             live_since=await self._push.live_since(),
             channels=[
                 {"channel": channel, "state": _state_of(channel.is_live(now), channel.is_trusted)}
-                for channel in sorted(open_ones, key=lambda one: EVENTS.index(one.event))
+                for channel in sorted(open_ones, key=lambda one: one.event)
             ],
             wishes=await self._rereads.count(),
         )
