@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
-from functools import partial
 
 from muster.errors import MusterError, Unavailable
 from muster.people.google_directory import GoogleDirectory, Photo
@@ -22,31 +21,28 @@ class Photos:
     def __init__(self, directory: GoogleDirectory, redis: Redis) -> None:
         self._directory = directory
         self._redis = redis
-        self._asking: dict[str, asyncio.Task[Photo | None]] = {}
+        self._asking: dict[tuple[str, str], asyncio.Task[Photo | None]] = {}
 
     async def find(self, google_id: str, etag: str) -> Photo | None:
         """The photo that `etag` stands for; None where there is none, Google is away, or it is no picture
         that a browser should be shown.
         """
-        key = _key(google_id, etag)
-        kept = await self._kept(key)
+        kept = await self._kept(google_id, etag)
         if kept is not None:
             return _picture(kept)
         # Whoever leaves does not take the answer away from those who wait for it, too.
-        return await asyncio.shield(self._asked(key, google_id))
+        return await asyncio.shield(self._asked(google_id, etag))
 
-    def _asked(self, key: str, google_id: str) -> asyncio.Task[Photo | None]:
+    def _asked(self, google_id: str, etag: str) -> asyncio.Task[Photo | None]:
         """The one question that is under way for this photo."""
-        asking = self._asking.get(key)
+        one = (google_id, etag)
+        asking = self._asking.get(one)
         if asking is None:
-            asking = self._asking[key] = asyncio.create_task(self._ask(key, google_id))
-            asking.add_done_callback(partial(self._answered, key))
+            asking = self._asking[one] = asyncio.create_task(self._ask(google_id, etag))
+            asking.add_done_callback(lambda _: self._asking.pop(one))
         return asking
 
-    def _answered(self, key: str, _: asyncio.Task[Photo | None]) -> None:
-        del self._asking[key]
-
-    async def _ask(self, key: str, google_id: str) -> Photo | None:
+    async def _ask(self, google_id: str, etag: str) -> Photo | None:
         content = _NONE
         try:
             async with asyncio.timeout(DEADLINE.total_seconds()):
@@ -55,21 +51,20 @@ class Photos:
                 content = sent.content
         except (MusterError, TimeoutError) as error:
             logger.info("photo_not_read", google_id=google_id, error=str(error) or type(error).__name__)
-        await self._keep(key, content)
+        with suppress(Unavailable), answering():
+            await self._redis.set(
+                _photo_key(google_id, etag), content, ex=KEPT_FOR if content else ABSENT_FOR
+            )
         return _picture(content)
 
-    async def _kept(self, key: str) -> bytes | None:
+    async def _kept(self, google_id: str, etag: str) -> bytes | None:
         with suppress(Unavailable), answering():
-            kept = await self._redis.get(key)
+            kept = await self._redis.get(_photo_key(google_id, etag))
             return kept if isinstance(kept, bytes) else None
         return None
 
-    async def _keep(self, key: str, content: bytes) -> None:
-        with suppress(Unavailable), answering():
-            await self._redis.set(key, content, ex=KEPT_FOR if content else ABSENT_FOR)
 
-
-def _key(google_id: str, etag: str) -> str:
+def _photo_key(google_id: str, etag: str) -> str:
     return f"{CACHE}photo:{google_id}:{etag}"
 
 

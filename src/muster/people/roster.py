@@ -261,7 +261,7 @@ async def _beyond(
 
     `total` is how many match, where that is known.
     """
-    if total == 0:
+    if total == 0 and edge is None:
         return []
     sort, backwards = _sort(wanted.sort)
     backwards ^= towards_start
