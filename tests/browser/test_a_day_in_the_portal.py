@@ -7,7 +7,16 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 from tests.browser.conftest import listen_for_complaints
 from tests.town import Town
 
-PAGES = ("/", "/people", "/people?q=zzzz", "/people/syncs", "/checklist", "/no/such/place")
+PAGES = (
+    "/",
+    "/people",
+    "/people?q=zzzz",
+    "/people?admins=true",
+    "/people/changes",
+    "/people/syncs",
+    "/checklist",
+    "/no/such/place",
+)
 
 
 async def _sign_in(page: Page, email: str = "ada@acme.test") -> None:
