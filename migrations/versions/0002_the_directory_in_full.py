@@ -31,6 +31,7 @@ UPDATE people SET deleted_at = removed_at WHERE removed_at IS NOT NULL;
 CREATE INDEX people_aliases ON people USING gin (aliases);
 CREATE INDEX people_status ON people (status, sort_name, google_id) WHERE status <> 'active';
 CREATE INDEX people_org_unit ON people (org_unit text_pattern_ops);
+CREATE INDEX people_first_seen ON people (first_seen_at);
 CREATE INDEX people_admins ON people (sort_name, google_id) WHERE is_admin OR is_delegated_admin;
 -- All that a search looks at, in an eighth of the table's pages: words of one or two letters, which have no
 -- trigrams, and very common ones are found by reading through it. An entry of an index holds 2.7 kB at most,

@@ -18,6 +18,8 @@ PAGES = (
     "/people/removals",
     "/groups",
     "/groups?q=zzzz",
+    "/people?admins=true",
+    "/people/changes",
     "/checklist",
     "/no/such/place",
 )

@@ -1,5 +1,6 @@
 """A person in full: standing, line, groups, history, and how they stood on another day."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -204,6 +205,7 @@ async def test_a_person_is_shown_as_they_were_on_another_day(people: Town):
     assert "Last sign-in" not in page
     assert "Back to now" in page
     assert "Brewing" not in page
+    assert re.search(rf'<a href="/people/\d+\?as_of={yesterday}">Ada Lindqvist</a>', page)
 
 
 async def test_what_is_not_known_yet_or_any_more_is_said(people: Town):

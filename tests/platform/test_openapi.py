@@ -41,5 +41,5 @@ async def test_an_answer_is_as_the_document_says(town: Town):
         refused = await cy.get("/api/v1/people?limit=0")
 
     assert set(answer) == set(schemas["PeopleAnswer"]["properties"])
-    assert set(answer["people"][0]) == set(schemas["PersonBrief"]["properties"])
+    assert set(answer["people"][0]) == set(schemas["PersonListed"]["required"])
     assert set(refused.json()) == set(schemas["Problem"]["properties"])

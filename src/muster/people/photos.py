@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
-from functools import partial
 
 from muster.errors import MusterError, Unavailable
 from muster.people.google_directory import GoogleDirectory, Photo
@@ -36,14 +35,12 @@ class Photos:
 
     def _asked(self, google_id: str, etag: str) -> asyncio.Task[Photo | None]:
         """The one question that is under way for this photo."""
-        asking = self._asking.get((google_id, etag))
+        one = (google_id, etag)
+        asking = self._asking.get(one)
         if asking is None:
-            asking = self._asking[google_id, etag] = asyncio.create_task(self._ask(google_id, etag))
-            asking.add_done_callback(partial(self._answered, (google_id, etag)))
+            asking = self._asking[one] = asyncio.create_task(self._ask(google_id, etag))
+            asking.add_done_callback(lambda _: self._asking.pop(one))
         return asking
-
-    def _answered(self, photo: tuple[str, str], _: asyncio.Task[Photo | None]) -> None:
-        del self._asking[photo]
 
     async def _ask(self, google_id: str, etag: str) -> Photo | None:
         content = _NONE
@@ -54,7 +51,10 @@ class Photos:
                 content = sent.content
         except (MusterError, TimeoutError) as error:
             logger.info("photo_not_read", google_id=google_id, error=str(error) or type(error).__name__)
-        await self._keep(google_id, etag, content)
+        with suppress(Unavailable), answering():
+            await self._redis.set(
+                _photo_key(google_id, etag), content, ex=KEPT_FOR if content else ABSENT_FOR
+            )
         return _picture(content)
 
     async def _kept(self, google_id: str, etag: str) -> bytes | None:
@@ -62,11 +62,6 @@ class Photos:
             kept = await self._redis.get(_photo_key(google_id, etag))
             return kept if isinstance(kept, bytes) else None
         return None
-
-    async def _keep(self, google_id: str, etag: str, content: bytes) -> None:
-        with suppress(Unavailable), answering():
-            lifetime = KEPT_FOR if content else ABSENT_FOR
-            await self._redis.set(_photo_key(google_id, etag), content, ex=lifetime)
 
 
 def _photo_key(google_id: str, etag: str) -> str:

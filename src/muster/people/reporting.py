@@ -69,13 +69,16 @@ class ReportingLines:
 
     async def of(self, google_id: str, *, as_of: datetime | None = None) -> Line:
         """The line around somebody who is known; as it was at `as_of`."""
-        known = people_as_of(as_of) if as_of else sql.SQL("(SELECT * FROM people)")
+        known = _KNOWN.format(people_as_of(as_of) if as_of else sql.Identifier("people"))
         # Only what was is put together first: what is has its indexes.
         kept = sql.SQL("AS MATERIALIZED" if as_of else "AS NOT MATERIALIZED")
         values = {"google_id": google_id, "deepest": DEEPEST, "limit": MOST_REPORTS}
         async with self._database.reading() as statements:
             rungs = await statements.rows(_Rung, _ABOVE.format(kept=kept, known=known), values)
-            reports = await statements.rows(_Counted, _BELOW.format(kept=kept, known=known), values)
+            below = _BELOW.format(
+                kept=kept, known=known, counted=_COUNTED_AT_ONCE if as_of else _COUNTED_ONE_BY_ONE
+            )
+            reports = await statements.rows(_Counted, below, values)
         end, managers = _judged(rungs)
         return Line(
             managers=list(managers[1:]),
@@ -93,6 +96,11 @@ def _judged(rungs: list[_Rung]) -> tuple[End, list[_Rung]]:
         return End.CIRCLE, rungs[:-1]
     return (End.TOO_LONG if len(rungs) > DEEPEST else End.UNKNOWN), rungs
 
+
+_KNOWN = sql.SQL(
+    "(SELECT google_id, name, email, title, status, manager_email, aliases, sort_name, removed_at "
+    "FROM {} AS people)"
+)
 
 _ABOVE = sql.SQL(
     """
@@ -118,15 +126,34 @@ _BELOW = sql.SQL(
     """
     WITH known {kept} {known}, boss AS (
         SELECT array_append(aliases, email) AS addresses FROM known WHERE google_id = %(google_id)s
-    )
-    SELECT google_id, name, email, title, status, count(*) OVER () AS total, (
-        SELECT count(*) FROM known AS below
-        WHERE below.manager_email = ANY(array_append(report.aliases, report.email))
-            AND below.removed_at IS NULL AND below.google_id <> report.google_id
-    ) AS reports
-    FROM known AS report
-    WHERE manager_email = ANY((SELECT addresses FROM boss)::text[]) AND removed_at IS NULL
-        AND google_id <> %(google_id)s
-    ORDER BY sort_name, google_id LIMIT %(limit)s
+    ), below AS MATERIALIZED (
+        SELECT *, count(*) OVER () AS total FROM known
+        WHERE manager_email = ANY((SELECT addresses FROM boss)::text[]) AND manager_email <> ''
+            AND removed_at IS NULL AND google_id <> %(google_id)s
+        ORDER BY sort_name, google_id LIMIT %(limit)s
+    ), counted AS ({counted})
+    SELECT google_id, name, email, title, status, total, COALESCE(reports, 0) AS reports
+    FROM below LEFT JOIN counted USING (google_id) ORDER BY sort_name, google_id
     """
 )
+"""That an address is not empty is said for the index, which holds no others."""
+
+_COUNTED_ONE_BY_ONE = sql.SQL(
+    """
+    SELECT google_id, (
+        SELECT count(*) FROM known
+        WHERE manager_email = ANY(array_append(below.aliases, below.email)) AND manager_email <> ''
+            AND removed_at IS NULL AND known.google_id <> below.google_id
+    ) AS reports FROM below
+    """
+)
+_COUNTED_AT_ONCE = sql.SQL(
+    """
+    SELECT theirs.google_id, count(*) AS reports
+    FROM (SELECT google_id, unnest(array_append(aliases, email)) AS address FROM below) AS theirs
+    JOIN known ON manager_email = address
+    WHERE removed_at IS NULL AND known.google_id <> theirs.google_id
+    GROUP BY theirs.google_id
+    """
+)
+"""By the index of those who are, and by one reading of those who were, who have none."""

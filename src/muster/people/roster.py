@@ -19,6 +19,9 @@ from muster.platform.database import Database, Statements
 
 PAGE = 50
 BATCH = 1000
+BATCH_AS_OF = 20_000
+"""Each batch puts together anew what was."""
+
 FEW = 2_000
 """So many are found first and ordered then; more are read in their order until a page is full."""
 
@@ -192,12 +195,13 @@ class Roster:
 
     async def _batches(self, wanted: Filter) -> AsyncGenerator[PersonRow, None]:
         edge: _Cursor | None = None
+        batch = BATCH_AS_OF if wanted.as_of else BATCH
         while True:
             async with self._database.reading() as statements:
-                rows = await _beyond(statements, edge, wanted, limit=BATCH)
+                rows = await _beyond(statements, edge, wanted, limit=batch)
             for row in rows:
                 yield row
-            if len(rows) < BATCH:
+            if len(rows) < batch:
                 return
             edge = _Cursor.of(rows[-1], wanted.sort)
 
@@ -261,7 +265,7 @@ async def _beyond(
 
     `total` is how many match, where that is known.
     """
-    if total == 0:
+    if total == 0 and edge is None:
         return []
     sort, backwards = _sort(wanted.sort)
     backwards ^= towards_start

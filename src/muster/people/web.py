@@ -189,6 +189,7 @@ class PeoplePages:
             title=person.name,
             person=person,
             here=here,
+            then=f"?{urlencode(then)}" if then else "",
             as_of=as_of,
             standing=_standing(person, as_of),
             line=await self._lines.of(google_id, as_of=as_of),
