@@ -99,6 +99,7 @@ CREATE TABLE people_changes (
 );
 CREATE INDEX people_changes_person ON people_changes (google_id, id);
 CREATE INDEX people_changes_at ON people_changes (at);
+CREATE INDEX people_changes_sync ON people_changes (sync_id) WHERE sync_id IS NOT NULL;
 CREATE INDEX people_changes_kinds ON people_changes USING gin (kinds);
 
 -- Removals too many to be believed unasked: staged until an administrator decides.
@@ -168,6 +169,7 @@ CREATE TABLE groups (
     search_text     text NOT NULL,
     etag            text NOT NULL,                         -- when it moves, the members are read sooner
     members_due     boolean NOT NULL DEFAULT true,
+    members_short   integer,                               -- how many a reading showed that was not believed
     members_read_at timestamptz,
     first_seen_at   timestamptz NOT NULL DEFAULT now(),
     changed_at      timestamptz NOT NULL DEFAULT now(),

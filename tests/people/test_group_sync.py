@@ -3,6 +3,7 @@
 import pytest
 from tests.town import Town, eventually
 
+from muster.errors import VendorRefused
 from muster.people.runs import SyncRun
 from muster.platform.actor import System
 
@@ -129,6 +130,7 @@ async def test_a_group_shown_without_its_members_keeps_them(grouped: Town, kind:
         assert "fewer members than they have" in (run.reason or "")
         assert await members(grouped, "leadership@acme.test") == before
         run = await ran(grouped)
+        assert run.reason is None
     assert "kim@gmail.test" in await members(grouped, "leadership@acme.test")
 
 
@@ -181,3 +183,48 @@ async def test_a_refusal_for_the_quota_is_counted_by_its_reason_and_survived(tow
     run = await ran(town)
 
     assert (run.status, run.faults["quotaExceeded"]) == ("finished", 3)
+
+
+async def test_a_group_that_is_shown_small_twice_is_small(grouped: Town):
+    """Google counts somebody it never shows."""
+    await grouped.execute(
+        "UPDATE groups SET direct_members = 99, etag = '' WHERE email = 'leadership@acme.test'"
+    )
+    await grouped.sandbox.tell("groups/leadership@acme.test", {"remove": ["cy@acme.test"]})
+    for _ in range(2):
+        await grouped.sandbox.tell(
+            "faults", {"path": f"{GROUPS}/*/members", "kind": "empty-users", "times": 1}
+        )
+        await ran(grouped)
+
+    assert await members(grouped, "leadership@acme.test") == {}
+
+
+async def test_a_group_that_may_not_be_read_keeps_none_of_the_others_from_it(town: Town):
+    await town.portal.sync.run()
+    await town.sandbox.tell("faults", {"path": f"{GROUPS}/*/members", "kind": "forbidden", "times": 3})
+
+    run = await ran(town)
+
+    assert run.status == "finished"
+    assert "The members of 3 groups may not be read" in (run.reason or "")
+    assert await town.value("SELECT count(*) FROM groups WHERE members_read_at IS NULL") == 3
+
+
+async def test_where_no_group_may_be_read_the_run_says_so_at_once(town: Town):
+    await town.sandbox.tell("faults", {"path": f"{GROUPS}/*/members", "kind": "forbidden", "times": 100})
+
+    with pytest.raises(VendorRefused):
+        await town.portal.groups.run()
+
+    assert await member_calls(town) <= 8
+
+
+async def test_leaving_with_the_group_itself_is_told(grouped: Town):
+    await grouped.sandbox.tell("groups/leadership@acme.test", {"deleted": True})
+
+    await ran(grouped)
+
+    told = await grouped.value("SELECT count(*) FROM people_changes WHERE kinds = '{left_group}'")
+    assert told == 15
+    assert await members(grouped, "leadership@acme.test") == {}

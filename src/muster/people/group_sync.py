@@ -12,6 +12,7 @@ import msgspec
 from psycopg import sql
 from typing_extensions import override
 
+from muster.errors import VendorRefused
 from muster.people.directory_copy import DirectoryCopy
 from muster.people.google_api import Tally
 from muster.people.google_directory import GoogleDirectory, GoogleGroup, GoogleMember, PageTokenRefused
@@ -33,6 +34,11 @@ class _Due(msgspec.Struct, frozen=True):
     google_id: str
     email: str
     direct_members: int
+    members_short: int | None
+
+    def is_believable(self, members: Sequence[GoogleMember]) -> bool:
+        """Whether as many were shown as Google counts, nearly, or as few as the time before."""
+        return len(members) >= self.direct_members * BELIEVED_SHARE or len(members) == self.members_short
 
 
 class _Written(msgspec.Struct, frozen=True):
@@ -107,34 +113,49 @@ class GroupSync(Runs):
             await self.hold(tx, run)
             if not run.dry_run:
                 await tx.execute("UPDATE groups SET removed_at = now() WHERE google_id = ANY(%s)", [unseen])
-                await tx.execute("DELETE FROM group_members WHERE group_id = ANY(%s)", [unseen])
+                await tx.execute(_EMPTY, {"ids": unseen, "sync_id": run.id})
             await tx.execute("UPDATE people_syncs SET removed = %s WHERE id = %s", [len(unseen), run.id])
 
     async def _read_members(self, run: Claim, directory: GoogleDirectory, tally: Tally) -> str | None:
-        short = 0
+        """Read into the groups that are due. One that cannot be read keeps none of the others from it."""
+        short, refused = 0, list[VendorRefused]()
         due = await self._database.rows(
-            _Due,
-            _DUE,
-            {"is_full": run.is_full, "again_after": READ_AGAIN_AFTER, "in_turn": IN_TURN},
+            _Due, _DUE, {"is_full": run.is_full, "again_after": READ_AGAIN_AFTER, "in_turn": IN_TURN}
         )
         for start in range(0, len(due), AT_ONCE):
             some = due[start : start + AT_ONCE]
-            read = await asyncio.gather(*(directory.members(group.google_id) for group in some))
+            read = await asyncio.gather(
+                *(directory.members(group.google_id) for group in some), return_exceptions=True
+            )
+            refused += [answer for answer in read if isinstance(answer, VendorRefused)]
+            if len(refused) == start + len(some):  # not one yet: it is the set-up
+                raise refused[0]
             async with self._database.transaction() as tx:
                 await self.hold(tx, run)
                 for group, members in zip(some, read, strict=True):
-                    if members is None:
-                        continue  # gone meanwhile: the next run confirms it
-                    if len(members) < group.direct_members * BELIEVED_SHARE:
+                    if isinstance(members, VendorRefused) or members is None:
+                        continue  # None is gone meanwhile: the next run confirms it
+                    if isinstance(members, BaseException):
+                        raise members
+                    if not group.is_believable(members):
                         short += 1
+                        await tx.execute(
+                            "UPDATE groups SET members_short = %s WHERE google_id = %s",
+                            [len(members), group.google_id],
+                        )
                         continue
                     await _write_members(tx, run, group, members)
                 await note_costs(tx, run.id, tally)
-        return (
-            f"{short} groups were shown with fewer members than they have; theirs were kept"
-            if short
-            else None
-        )
+        return _said(short, refused)
+
+
+def _said(short: int, refused: Sequence[VendorRefused]) -> str | None:
+    said = []
+    if short:
+        said.append(f"{short} groups were shown with fewer members than they have; theirs were kept.")
+    if refused:
+        said.append(f"The members of {len(refused)} groups may not be read: {refused[0]}.")
+    return " ".join(said) or None
 
 
 def _batches(google_ids: Sequence[str]) -> list[Sequence[str]]:
@@ -229,17 +250,34 @@ _WRITE_GROUPS = sql.SQL(
     ON CONFLICT (google_id) DO UPDATE SET email = EXCLUDED.email, name = EXCLUDED.name,
         description = EXCLUDED.description, aliases = EXCLUDED.aliases,
         direct_members = EXCLUDED.direct_members, etag = EXCLUDED.etag, sort_name = EXCLUDED.sort_name,
-        search_text = EXCLUDED.search_text, changed_at = now(), removed_at = NULL, members_due = true
+        search_text = EXCLUDED.search_text, removed_at = NULL, members_due = true,
+        changed_at = CASE
+            WHEN groups.removed_at IS NULL
+                AND (groups.email, groups.name, groups.description, groups.aliases, groups.direct_members)
+                    = (EXCLUDED.email, EXCLUDED.name, EXCLUDED.description, EXCLUDED.aliases,
+                       EXCLUDED.direct_members)
+            THEN groups.changed_at ELSE now()
+        END
     """
 ).format(_SENT, _DIFFERS)
 
 _DUE = """
-SELECT google_id, email, direct_members FROM (
+SELECT google_id, email, direct_members, members_short FROM (
     SELECT *, row_number() OVER (PARTITION BY members_due ORDER BY members_read_at) AS turn
     FROM groups WHERE removed_at IS NULL
 ) AS groups
 WHERE %(is_full)s OR members_due OR (members_read_at < now() - %(again_after)s AND turn <= %(in_turn)s)
 ORDER BY members_due DESC, members_read_at NULLS FIRST
+"""
+
+_EMPTY = """
+WITH emptied AS (
+    DELETE FROM group_members WHERE group_id = ANY(%(ids)s) RETURNING group_id, member_id
+)
+INSERT INTO people_changes (google_id, kinds, source, sync_id, name, email, fields)
+SELECT people.google_id, '{left_group}', 'groups', %(sync_id)s, people.name, people.email,
+       jsonb_build_object('group', jsonb_build_array(groups.email, NULL))
+FROM emptied JOIN groups ON groups.google_id = group_id JOIN people ON people.google_id = member_id
 """
 
 _WRITE_MEMBERS = """
@@ -274,7 +312,8 @@ WITH sent AS (
     ) AS moved JOIN people ON people.google_id = member_id
     WHERE (SELECT before FROM read)
 ), noted AS (
-    UPDATE groups SET members_read_at = now(), members_due = false WHERE google_id = %(group_id)s
+    UPDATE groups SET members_read_at = now(), members_due = false, members_short = NULL
+    WHERE google_id = %(group_id)s
 )
 SELECT (SELECT count(*) FROM added WHERE is_new) AS added, (SELECT count(*) FROM removed) AS removed
 """

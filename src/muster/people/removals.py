@@ -42,19 +42,6 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in {"waiting", "rejected"}
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody whose removal is staged; `absence` is deleted (restorable) or unknown to Google."""
-
-    google_id: str
-    name: str
-    email: str
-    title: str
-    department: str
-    status: str
-    absence: str
-    deleted_at: datetime | None
-
-
 class Applied(msgspec.Struct, frozen=True):
     removed: int
     held: int
@@ -185,13 +172,6 @@ class Removals:
     async def find_waiting(self) -> Removal | None:
         return await self._database.row(Removal, _REMOVAL + " WHERE status = 'waiting'")
 
-    async def list_recent(self, *, limit: int = 50) -> list[Removal]:
-        return await self._database.rows(Removal, _REMOVAL + " ORDER BY id DESC LIMIT %s", [limit])
-
-    async def list_held(self, removal_id: int, *, after: str = "", limit: int = 50) -> list[Held]:
-        """Who is staged, by name; `after` is the id of the last one seen."""
-        return await self._database.rows(Held, _HELD, {"id": removal_id, "after": after, "limit": limit})
-
     async def _parted(self, tx: Transaction, absent: Sequence[Absent]) -> tuple[list[Absent], list[Absent]]:
         """Those who are here and would leave, and those who had left already and only go further."""
         ids = [one.gone.google_id for one in absent]
@@ -218,7 +198,8 @@ class Removals:
         removal_id: int = await tx.value(
             """
             INSERT INTO people_removals (sync_id, reason, total) VALUES (%s, '', 0)
-            ON CONFLICT ((true)) WHERE status = 'waiting' DO UPDATE SET total = 0 RETURNING id
+            ON CONFLICT ((true)) WHERE status = 'waiting' DO UPDATE SET sync_id = EXCLUDED.sync_id
+            RETURNING id
             """,
             [sync_id],
         )
@@ -226,7 +207,8 @@ class Removals:
             """
             INSERT INTO people_removal_entries (removal_id, google_id, absence, deleted_at, read_at)
             SELECT %s, * FROM unnest(%s::text[], %s::text[], %s::timestamptz[], %s::bigint[])
-            ON CONFLICT (removal_id, google_id) DO UPDATE SET read_at = EXCLUDED.read_at
+            ON CONFLICT (removal_id, google_id) DO UPDATE SET absence = EXCLUDED.absence,
+                deleted_at = EXCLUDED.deleted_at, read_at = EXCLUDED.read_at
             """,
             [
                 removal_id,
@@ -322,13 +304,4 @@ WHERE google_id = ANY(%s) AND status = 'rejected'
 _LEFT_LATELY = """
 SELECT count(*) FROM people_changes
 WHERE at > now() - interval '1 hour' AND kinds @> '{left}' AND source <> 'released'
-"""
-
-_HELD = """
-SELECT google_id, name, email, title, department, people.status, absence, entries.deleted_at
-FROM people_removal_entries AS entries JOIN people USING (google_id)
-WHERE removal_id = %(id)s AND (%(after)s = '' OR (sort_name, google_id) > (
-    SELECT sort_name, google_id FROM people WHERE google_id = %(after)s
-))
-ORDER BY sort_name, google_id LIMIT %(limit)s
 """
