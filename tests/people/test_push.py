@@ -8,6 +8,7 @@ import httpx2
 import pytest
 from tests.town import Town, eventually
 
+from muster.errors import VendorRefused
 from muster.people.push import EVENTS
 
 HOOK = "/hooks/google"
@@ -200,10 +201,10 @@ async def test_channels_that_do_not_reach_us_are_replaced(town: Town):
 
 async def test_a_channel_that_google_refuses_leaves_none_behind(town: Town):
     await town.sandbox.tell(
-        "faults", {"path": "/admin/directory/v1/users/watch", "kind": "forbidden", "times": 1}
+        "faults", {"path": "/admin/directory/v1/users/watch", "kind": "forbidden", "times": 5}
     )
 
-    with pytest.raises(Exception, match="forbidden"):
+    with pytest.raises(VendorRefused, match="forbidden"):
         await town.portal.push.keep_open()
 
     assert await town.portal.push.list_open() == []
@@ -256,3 +257,26 @@ async def test_the_token_is_kept_only_as_a_hash(pushed: Town):
     assert sandbox["channels"]
     assert await pushed.value("SELECT count(*) FROM push_channels WHERE octet_length(token_hash) = 32") == 5
     assert "token" not in rows
+
+
+async def test_whoever_leaves_by_push_is_no_drift_when_google_tells_the_date(pushed: Town):
+    await pushed.sandbox.change("cy@acme.test", deleted=True)
+    await told(pushed)
+
+    run = await pushed.portal.sync.run()
+
+    assert run is not None
+    assert (run.removed, run.drift) == (0, 0)
+    kinds = await pushed.value("SELECT array_agg(kinds[1]) FROM people_changes WHERE email = 'cy@acme.test'")
+    assert kinds == ["left"]
+
+
+async def test_one_event_that_google_refuses_keeps_none_of_the_others_from_being_told(town: Town):
+    await town.sandbox.tell(
+        "faults", {"path": "/admin/directory/v1/users/watch", "kind": "forbidden", "times": 1}
+    )
+
+    with pytest.raises(VendorRefused):
+        await town.portal.push.keep_open()
+
+    assert len(await town.portal.push.list_open()) == len(EVENTS) - 1

@@ -535,7 +535,7 @@ async def no_listing_since_could_be_believed(siege: Siege) -> AsyncIterator[None
     await siege.town.portal.sync.run()
 
 
-@saboteur("directory.groups", sees="groups have never been read to its end")
+@saboteur("directory.groups", sees="groups have never been read to their end")
 async def nobody_has_read_the_groups(siege: Siege) -> AsyncIterator[None]:
     await siege.sql("UPDATE people_syncs SET dry_run = true WHERE kind = 'groups'")
     yield
@@ -549,7 +549,7 @@ async def the_groups_were_read_an_hour_ago(siege: Siege) -> AsyncIterator[None]:
     await siege.town.portal.groups.run()
 
 
-@saboteur("directory.groups", sees="of 1 groups the members have never been read")
+@saboteur("directory.groups", sees="the members of 1 groups have never been read")
 async def a_group_was_never_looked_into(siege: Siege) -> AsyncIterator[None]:
     await siege.sql("UPDATE groups SET members_read_at = NULL WHERE email = 'leadership@acme.test'")
     yield

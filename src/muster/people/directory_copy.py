@@ -18,10 +18,11 @@ from muster.access.account import Accounts
 from muster.people.google_directory import Gone
 from muster.people.google_user import Record
 from muster.people.history import KINDS_OF_CHANGE
-from muster.people.person import GONE, Person, Status
+from muster.people.person import GONE, HERE, Person, Status
 from muster.platform.database import Database, Statements, Transaction
 
 Source = Literal["listing", "push", "confirmed", "released"]
+"""How it was learned; the history also knows "groups"."""
 
 _COLUMNS: dict[str, str] = {
     "google_id": "text",
@@ -99,7 +100,8 @@ _TELL_OF_UPDATES = sql.SQL(
         FROM jsonb_each(to_jsonb(people)) AS old JOIN jsonb_each(to_jsonb(incoming)) AS new USING (key)
         WHERE old.value <> new.value AND key <> ALL(%(untold)s)
     ) AS difference
-    WHERE fields IS NOT NULL
+    -- Somebody gone who stays gone: only the date has become exact.
+    WHERE fields IS NOT NULL AND (people.removed_at IS NULL OR incoming.removed_at IS NULL)
     """
 ).format(kinds=KINDS_OF_CHANGE)
 
@@ -278,7 +280,19 @@ class DirectoryCopy:
             await tx.execute(_UPDATE)
         if occasion.source == "push":
             await _stamp(tx, news)
+            await self._reconsider(tx, news.google_ids)
         await self._let_in_or_out(tx, [one.person for one in created], [one.person for one in updated])
+
+    async def _reconsider(self, tx: Transaction, google_ids: Sequence[str]) -> None:
+        """Open or close accounts by how people stand, whether that is news or not."""
+        standing = await tx.pairs(
+            "SELECT google_id, status FROM people WHERE google_id = ANY(%s)", [list(google_ids)]
+        )
+        here = [google_id for google_id, status in standing.items() if status in HERE]
+        await self._accounts.restore(tx, here)
+        await self._accounts.suspend(
+            tx, [*(standing.keys() - here)], because="is suspended or archived in Google Workspace"
+        )
 
     async def _let_in_or_out(
         self, tx: Transaction, created: Sequence[Person], updated: Sequence[Person]

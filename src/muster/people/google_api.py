@@ -7,6 +7,8 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, TypeVar
@@ -54,15 +56,32 @@ SET_UP = {
 
 @dataclass(slots=True)
 class Tally:
-    """What some piece of work cost: calls, failures by Google's reason, seconds spent waiting for a turn."""
+    """What some piece of work cost: calls, failures by Google's reason, and the seconds in which at least
+    one call waited for its turn.
+    """
 
     calls: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     waited_seconds: float = 0.0
+    _waiting: int = 0
+    _since: float = 0.0
 
     @property
     def retried(self) -> int:
         return self.faults.total()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Several that wait at once wait once."""
+        if not self._waiting:
+            self._since = time.monotonic()
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self.waited_seconds += time.monotonic() - self._since
 
 
 class ServiceAccount(msgspec.Struct):
@@ -221,9 +240,9 @@ class GoogleApi:
         body: msgspec.Struct | None = None,
     ) -> httpx2.Response:
         authorization = f"Bearer {await self.credentials.token(scope)}"
-        waited = await self._throttle.turn()
+        with self._tally.waiting():
+            await self._throttle.turn()
         self._tally.calls += 1
-        self._tally.waited_seconds += waited
         headers = {"authorization": authorization}
         content = None
         if body is not None:

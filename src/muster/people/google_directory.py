@@ -16,6 +16,7 @@ from muster.people.google_api import (
     GROUPS,
     MEMBERS,
     ORG_UNITS,
+    SCOPES,
     USERS,
     VENDOR,
     GoogleApi,
@@ -174,6 +175,11 @@ class GoogleDirectory:
     def impatient(self) -> "GoogleDirectory":
         """The same, that tries nothing twice: for whoever wants to know how things stand now."""
         return GoogleDirectory(self._api.impatient(), base_url=self._base_url, customer=self._customer)
+
+    def forget_tokens(self) -> None:
+        """Have the next ones minted anew: those of an hour ago open what has been closed since."""
+        for scope in SCOPES:
+            self._api.credentials.forget(scope)
 
     async def users_page(self, token: str, *, prefix: str = "", deleted: bool = False) -> Page:
         """A page of all users, of those whose address begins with `prefix`, or of the deleted ones."""

@@ -122,7 +122,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """One change of one person. `fields` are column → [before, after]; `kinds` are of KINDS.
 
     `source` says how it was learned: from a listing, from Google's push, confirmed by id, or released by
-    an administrator (`by_email`).
+    an administrator (`by_email`), or from the groups.
     """
 
     id: int

@@ -116,7 +116,7 @@ class Listing:
         self._sync_id = sync_id
         self._sharing = sharing
         self._with_census = with_census
-        self._waited = 0.0
+        self._waited, self._timed = 0.0, 0
         self._chains: dict[str, Chain] = {}
         self._pages: asyncio.Queue[Listed | None] = asyncio.Queue(PAGES_AHEAD)
         self._compared: asyncio.Queue[_Compared | None] = asyncio.Queue(1)
@@ -165,7 +165,7 @@ class Listing:
 
     def _is_worth_sharing(self, everybody: Chain) -> bool:
         """Whether much is left, and Google is slow to bring it."""
-        is_slow = self._waited > everybody.pages * self._sharing.slow_page.total_seconds()
+        is_slow = self._waited > self._timed * self._sharing.slow_page.total_seconds()
         return everybody.pages >= self._sharing.whole_pages and is_slow
 
     async def _follow(self, chain: Chain) -> None:
@@ -193,6 +193,7 @@ class Listing:
             chain.is_done = True  # a census shows whom it would have held
             return
         self._waited += time.perf_counter() - started
+        self._timed += 1
         number, chain.pages = chain.pages, chain.pages + 1
         chain.token, chain.is_done = page.next_token, not page.next_token
         if page.next_token in chain.tokens_seen:
@@ -311,7 +312,9 @@ SELECT unnest(google_ids) FROM people_pages
 WHERE sync_id = %(sync_id)s AND NOT is_census
 """
 
-_COUNTED = "SELECT COALESCE(sum(cardinality(google_ids)), 0) FROM people_pages WHERE sync_id = %s"
+_COUNTED = """
+SELECT COALESCE(sum(cardinality(google_ids)), 0) FROM people_pages WHERE sync_id = %s AND is_census
+"""
 
 
 def _restart(chain: Chain, why: str) -> None:

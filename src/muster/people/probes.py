@@ -61,6 +61,7 @@ class PeopleProbes:
 
     async def reachable(self) -> str:
         directory = self._directory.impatient()
+        directory.forget_tokens()
         people = await directory.first_few()
         if not people:
             raise Failed("Google answers, but lists nobody")
@@ -71,19 +72,23 @@ class PeopleProbes:
         return f"the first {people} people, {groups} and {len(units)} org units read, a scope each"
 
     async def fresh(self) -> str:
-        evidence = await self._read_lately(self._sync, "the directory has never been read", "people seen")
+        evidence = await self._read_lately(
+            self._sync, "the directory has never been read to its end", "people seen"
+        )
         proven = await self._sync.proven_at()
         if proven is None or datetime.now(UTC) - proven > PROVEN_WITHIN:
             raise Failed(f"no listing has shown itself to be whole since {age(proven)}; {evidence}")
         return f"{evidence}; shown to be whole {age(proven)}"
 
     async def groups_fresh(self) -> str:
-        evidence = await self._read_lately(self._groups, "groups have never been read", "groups seen")
+        evidence = await self._read_lately(
+            self._groups, "groups have never been read to their end", "groups seen"
+        )
         unread = await self._database.value(
             "SELECT count(*) FROM groups WHERE removed_at IS NULL AND members_read_at IS NULL"
         )
         if unread:
-            raise Failed(f"of {unread} groups the members have never been read; {evidence}")
+            raise Failed(f"the members of {unread} groups have never been read; {evidence}")
         return evidence
 
     async def pushed(self) -> str:
@@ -149,7 +154,7 @@ class PeopleProbes:
         whole, last = await runs.find_whole(), await runs.find_last()
         because = f"; the last run: {last.status}, {last.reason}" if last and last.reason else ""
         if whole is None or whole.finished_at is None:
-            raise Failed(f"{never} to its end{because}")
+            raise Failed(f"{never}{because}")
         if datetime.now(UTC) - whole.finished_at > self._every * TURNS_MISSED:
             raise Failed(f"last read to its end {age(whole.finished_at)}{because}")
         return f"last read to its end {age(whole.finished_at)}, {whole.seen} {what}{because}"

@@ -94,22 +94,29 @@ class PushChannels:
     async def keep_open(self) -> int:
         """Have a good channel for every event, each opened before the one it replaces is stopped.
 
-        How many were opened. Raises VendorError when Google opens none.
+        How many were opened. Raises VendorError when Google refuses one; the others are seen to all the same.
         """
         if self._address is None:
             return 0
         now = datetime.now(UTC)
         channels = await self.list_open()
         opened = 0
+        problem: VendorError | None = None
         for event in EVENTS:
             of_event = [channel for channel in channels if channel.event == event]
             good = [channel for channel in of_event if channel.is_good_for_now(now)]
             kept = next((channel for channel in good if channel.confirmed_at), next(iter(good), None))
             if kept is None:
                 live = [channel.live_since for channel in of_event if channel.is_live(now)]
-                await self._open(event, self._address, live_since=min(live, default=now))
+                try:
+                    await self._open(event, self._address, live_since=min(live, default=now))
+                except VendorError as error:
+                    problem = error
+                    continue
                 opened += 1
             await self._stop([channel for channel in of_event if channel is not kept])
+        if problem:
+            raise problem
         return opened
 
     async def live_since(self) -> datetime | None:

@@ -196,12 +196,9 @@ class Removals:
         self, tx: Transaction, leaving: Sequence[Absent], scale: "_Scale", sync_id: int | None
     ) -> None:
         removal_id: int = await tx.value(
-            """
-            INSERT INTO people_removals (sync_id, reason, total) VALUES (%s, '', 0)
-            ON CONFLICT ((true)) WHERE status = 'waiting' DO UPDATE SET sync_id = EXCLUDED.sync_id
-            RETURNING id
-            """,
-            [sync_id],
+            "UPDATE people_removals SET sync_id = %s WHERE status = 'waiting' RETURNING id", [sync_id]
+        ) or await tx.value(
+            "INSERT INTO people_removals (sync_id, reason, total) VALUES (%s, '', 0) RETURNING id", [sync_id]
         )
         await tx.execute(
             """
