@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -168,10 +169,10 @@ class Roster:
         edge = _Cursor.read(after or before, wanted.sort) if after or before else None
         _check(wanted)
         async with self._database.reading() as statements:
-            counts = await _counts(statements, wanted)
-            total = counts.get(wanted.status, 0)
+            few = await _few(statements, wanted)
+            counts = _counted(few) if few is not None else await _counts(statements, wanted)
             rows = await _beyond(
-                statements, edge, wanted, limit=limit + 1, towards_start=bool(before), total=total
+                statements, edge, wanted, limit=limit + 1, towards_start=bool(before), few=few
             )
         more, rows = len(rows) > limit, rows[:limit]
         if before:
@@ -179,7 +180,7 @@ class Roster:
         has_after, has_before = (bool(rows), more) if before else (more, bool(after and rows))
         return Found(
             people=list(rows),
-            total=total,
+            total=counts.get(wanted.status, 0),
             counts=counts,
             after=_Cursor.of(rows[-1], wanted.sort).written() if has_after else None,
             before=_Cursor.of(rows[0], wanted.sort).written() if has_before else None,
@@ -240,13 +241,33 @@ SELECT department FROM known WHERE department IS NOT NULL LIMIT 500
 """From one to the next through the index, past all who are in it."""
 
 
+async def _few(statements: Statements, wanted: Filter) -> dict[str, str] | None:
+    """Id → status of all who match but for the status, if words find no more than FEW of them.
+
+    A word of two letters costs one reading of its index, which tells all that a page shows.
+    """
+    if not wanted.q or wanted.as_of:
+        return None
+    found: dict[str, str] = await statements.pairs(
+        sql.SQL("SELECT google_id, status FROM {} AS people LIMIT %(limit)s").format(_everybody(wanted)),
+        {"limit": FEW + 1},
+    )
+    return found if len(found) <= FEW else None
+
+
+def _counted(few: dict[str, str]) -> dict[str, int]:
+    counts = Counter(few.values())
+    return {**counts, "": sum(n for status, n in counts.items() if status not in GONE)}
+
+
+def _everybody(wanted: Filter) -> sql.Composable:
+    """Those who match all but the status."""
+    return _matching(msgspec.structs.replace(wanted, status=""), removed_too=True)
+
+
 async def _counts(statements: Statements, wanted: Filter) -> dict[str, int]:
-    everybody = msgspec.structs.replace(wanted, status="")
     counts: dict[str, int] = await statements.pairs(
-        sql.SQL("SELECT status, count(*) FROM {} AS people GROUP BY status").format(
-            _matching(everybody, removed_too=True)
-        ),
-        {},
+        sql.SQL("SELECT status, count(*) FROM {} AS people GROUP BY status").format(_everybody(wanted)), {}
     )
     counts[""] = sum(n for status, n in counts.items() if status not in GONE)
     return counts
@@ -259,27 +280,22 @@ async def _beyond(
     *,
     limit: int,
     towards_start: bool = False,
-    total: int | None = None,
+    few: dict[str, str] | None = None,
 ) -> list[_Keyed]:
-    """The next `limit` people of the order after `edge`, or before it, nearest first.
-
-    `total` is how many match, where that is known.
-    """
-    if total == 0 and edge is None:
-        return []
+    """The next `limit` people of the order after `edge`, or before it, nearest first."""
     sort, backwards = _sort(wanted.sort)
     backwards ^= towards_start
-    is_few = wanted.q and total is not None and total <= FEW and not wanted.as_of
-    statement = (_OF_FEW if is_few else _OF_MANY).format(
+    statement = _PAGE.format(
         columns=_LIST_COLUMNS,
         key=sort.key,
         people=_people(wanted),
-        matching=_matching(wanted),
-        condition=_condition(wanted),
+        condition=_condition(wanted) if few is None else sql.SQL("people.google_id = ANY(%(few)s)"),
         edge=_past_edge(sort, backwards=backwards) if edge else sql.SQL(""),
         direction=sql.SQL("DESC" if backwards else "ASC"),
     )
     values: dict[str, Any] = {"limit": limit}
+    if few is not None:
+        values["few"] = [google_id for google_id, status in few.items() if _is_wanted(status, wanted)]
     if edge:
         values |= {"edge_key": edge.key, "edge_id": edge.google_id}
     try:
@@ -288,17 +304,14 @@ async def _beyond(
         raise Invalid(_NOT_OURS) from error
 
 
-_OF_MANY = sql.SQL(
+def _is_wanted(status: str, wanted: Filter) -> bool:
+    return status == wanted.status if wanted.status else status not in GONE
+
+
+_PAGE = sql.SQL(
     "SELECT {columns}, {key}::text AS sort_key FROM {people} AS people WHERE {condition} {edge} "
     "ORDER BY {key} {direction}, people.google_id {direction} LIMIT %(limit)s"
 )
-_OF_FEW = sql.SQL(
-    "WITH matching AS MATERIALIZED (SELECT google_id FROM {matching} AS matching) "
-    "SELECT {columns}, {key}::text AS sort_key FROM matching JOIN people USING (google_id) WHERE true {edge} "
-    "ORDER BY {key} {direction}, people.google_id {direction} LIMIT %(limit)s"
-)
-
-
 _NOT_OURS = "This page address is not one of ours. Start again from the first page."
 
 
