@@ -131,6 +131,13 @@ class Town:
             await worker.drain(timedelta(seconds=10))
             await self.portal.heartbeats.stopped(name)
 
+    async def in_step(self) -> None:
+        """Have Google's push live, and everything read that Google has."""
+        await self.portal.push.keep_open()
+        await eventually(self.portal.push.live_since)
+        await self.portal.sync.run()
+        await self.portal.groups.run()
+
     async def value(self, statement: str, *parameters: Any) -> Any:
         return await self.portal.database.value(statement, list(parameters))
 

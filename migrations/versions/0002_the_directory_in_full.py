@@ -72,7 +72,6 @@ CREATE TABLE people_chains (
     is_done    boolean NOT NULL DEFAULT false,
     is_census  boolean NOT NULL DEFAULT false,
     pages      integer NOT NULL DEFAULT 0,
-    restarts   integer NOT NULL DEFAULT 0,
     began_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (sync_id, name)
 );
@@ -81,6 +80,7 @@ CREATE TABLE people_pages (
     chain      text NOT NULL,
     number     integer NOT NULL,
     is_census  boolean NOT NULL,
+    asked      bigint NOT NULL,                            -- of directory_reads, before it was asked for
     google_ids text[] NOT NULL,
     PRIMARY KEY (sync_id, chain, number)
 );

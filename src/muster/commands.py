@@ -81,8 +81,9 @@ async def _follow(runs: Runs, *, dry_run: bool, is_full: bool) -> SyncRun:
                     progress.show(run)
                 await asyncio.sleep(LOOK_EVERY)
     finally:
-        if not (run and run.finished_at):
-            doing.cancel()
+        while not (doing.done() or (run and run.finished_at)):
+            doing.cancel()  # again and again: psycopg's pool may swallow it
+            await asyncio.wait({doing}, timeout=1)
         await asyncio.gather(doing, return_exceptions=True)
 
 

@@ -39,6 +39,7 @@ from muster.people.removals_web import RemovalPages
 from muster.people.reporting import ReportingLines
 from muster.people.rereads import Rereads
 from muster.people.roster import Roster
+from muster.people.standing import why_kept_out
 from muster.people.sync import PeopleSync
 from muster.people.sync_log import SyncLog
 from muster.people.syncs_web import SyncPages
@@ -112,7 +113,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     http = outbound.client(_hosts(settings))
     sessions = Sessions(client)
     heartbeats = Heartbeats(database)
-    accounts = Accounts(database, sessions, admin_emails=settings.admin_emails)
+    accounts = Accounts(database, sessions, admin_emails=settings.admin_emails, why_kept_out=why_kept_out)
     google = GoogleSignIn(
         http,
         client,

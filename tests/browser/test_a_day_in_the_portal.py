@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 from tests.browser.conftest import listen_for_complaints
-from tests.town import Town, eventually
+from tests.town import Town
 
 PAGES = (
     "/",
@@ -134,10 +134,7 @@ async def test_nobody_signs_in_from_another_domain(page: Page, context: BrowserC
 
 async def test_the_checklist_is_proved_by_a_button(town: Town, page: Page):
     async with town.working():
-        await town.portal.push.keep_open()
-        await eventually(town.portal.push.live_since)
-        await town.portal.sync.run()
-        await town.portal.groups.run()
+        await town.in_step()
         await _sign_in(page)
         await page.goto("/checklist")
         await page.get_by_role("button", name="Prove all now").click()

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.town import Town, eventually, path_of
+from tests.town import Town, path_of
 
 from muster.readiness.checklist import ROWS
 
@@ -36,10 +36,7 @@ async def test_a_stranger_is_asked_to_sign_in(town: Town):
 
 
 async def test_proving_all_shows_what_was_seen_and_is_on_record(town: Town):
-    await town.portal.push.keep_open()
-    await eventually(town.portal.push.live_since)
-    await town.portal.sync.run()
-    await town.portal.groups.run()
+    await town.in_step()
     async with town.working(), town.signed_in("ada@acme.test") as ada:
         response = await ada.post("/checklist/proofs")
         page = (await ada.get("/checklist")).text

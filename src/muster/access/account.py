@@ -1,7 +1,8 @@
 """The account one signs in with: known by Google's `sub`, since addresses are renamed and reissued."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 
@@ -52,6 +53,7 @@ class _Voided(msgspec.Struct, frozen=True):
 class _Suspended(msgspec.Struct, frozen=True):
     id: int
     email: str
+    is_suspended: bool
     suspended_because: str
 
     @property
@@ -60,9 +62,18 @@ class _Suspended(msgspec.Struct, frozen=True):
 
 
 class Accounts:
-    def __init__(self, database: Database, sessions: Sessions, *, admin_emails: Sequence[str]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        sessions: Sessions,
+        *,
+        admin_emails: Sequence[str],
+        why_kept_out: Callable[[Transaction, str], Awaitable[str]],
+    ) -> None:
+        """`why_kept_out` says, by id, why the directory lets somebody not in; empty when it does."""
         self._database = database
         self._sessions = sessions
+        self._why_kept_out = why_kept_out
         self._admin_emails = frozenset(admin_emails)
 
     async def sign_in(self, identity: Identity, origin: Origin) -> Account:
@@ -70,18 +81,48 @@ class Accounts:
 
         Raises AccountSuspended.
         """
-        await self._refuse_suspended(identity, origin)
         async with self._database.transaction() as tx:
-            account = await self._known(tx, identity) or await self._invited(tx, identity)
-            if account is None:
-                account = await self._created(tx, identity)
-                await audit.record(
-                    tx, "accounts.created", by=account, subject=_subject(account), origin=origin
-                )
-            if identity.email.casefold() in self._admin_emails and account.role is not Role.ADMIN:
-                account = await self._granted(tx, account, Role.ADMIN, by=account, origin=origin)
-            await audit.record(tx, "accounts.signed_in", by=account, subject=_subject(account), origin=origin)
+            refused = await self._refused(tx, identity, origin)
+            account = None if refused else await self._let_in(tx, identity, origin)
+        if account is None:
+            raise AccountSuspended(
+                f"Your account {refused}. If that has just been changed, "
+                "try again in a minute: Google is being asked."
+            )
         return account
+
+    async def _let_in(self, tx: Transaction, identity: Identity, origin: Origin) -> Account:
+        account = await self._known(tx, identity) or await self._invited(tx, identity)
+        if account is None:
+            account = await self._created(tx, identity)
+            await audit.record(tx, "accounts.created", by=account, subject=_subject(account), origin=origin)
+        if identity.email.casefold() in self._admin_emails and account.role is not Role.ADMIN:
+            account = await self._granted(tx, account, Role.ADMIN, by=account, origin=origin)
+        await audit.record(tx, "accounts.signed_in", by=account, subject=_subject(account), origin=origin)
+        return account
+
+    async def _refused(self, tx: Transaction, identity: Identity, origin: Origin) -> str:
+        """Why this person may not come in, written down; empty for whoever may."""
+        account = await tx.row(
+            _Suspended,
+            """
+            SELECT id, email, suspended_at IS NOT NULL AS is_suspended, suspended_because FROM accounts
+            WHERE google_id = %s FOR UPDATE
+            """,
+            [identity.google_id],
+        )
+        because = await self._why_kept_out(tx, identity.google_id)
+        if account and account.is_suspended:
+            because = because or account.suspended_because
+        if because:
+            await audit.record(
+                tx,
+                "accounts.refused",
+                by=account or System(identity.email),
+                subject=f"account:{account.id}" if account else f"google:{identity.google_id}",
+                origin=origin,
+            )
+        return because
 
     async def invite(self, email: str, role: Role, *, by: Who) -> None:
         """Give whoever first signs in with `email` this role; nothing happens if the address is known."""
@@ -125,7 +166,7 @@ class Accounts:
                 after={"role": None, "because": because},
             )
         if voided:
-            tx.after_commit(self._end_sessions_soon)
+            tx.after_commit(partial(self._end_sessions_soon, [account.id for account in voided]))
 
     async def restore(self, tx: Transaction, google_ids: Sequence[str]) -> None:
         """Let these people sign in again; what they might do before is granted anew, or not."""
@@ -143,7 +184,8 @@ class Accounts:
         """How many sessions were ended. Asked again and again: one may begin while its account is voided."""
         async with self._database.reading() as statements:
             suspended = await statements.column(
-                "SELECT id FROM accounts WHERE suspended_at > now() - %s", [_LONGER_THAN_ANY_SESSION]
+                "SELECT id FROM accounts WHERE suspended_at > now() - %s ORDER BY suspended_at DESC",
+                [_LONGER_THAN_ANY_SESSION],
             )
         return sum([await self._sessions.end_all(account_id) for account_id in suspended])
 
@@ -158,32 +200,13 @@ class Accounts:
             )
         return with_role + [email for account, email in lately.items() if await self._sessions.count(account)]
 
-    async def _end_sessions_soon(self) -> None:
+    async def _end_sessions_soon(self, account_ids: Sequence[int]) -> None:
         try:
-            await self.end_sessions_of_suspended()
+            for account_id in account_ids:
+                await self._sessions.end_all(account_id)
         except Unavailable as error:
             # The worker's clock does it as soon as Redis is back; until then no session opens anything.
             logger.warning("sessions_not_ended", error=str(error))
-
-    async def _refuse_suspended(self, identity: Identity, origin: Origin) -> None:
-        async with self._database.transaction() as tx:
-            suspended = await tx.row(
-                _Suspended,
-                """
-                SELECT id, email, suspended_because FROM accounts
-                WHERE google_id = %s AND suspended_at IS NOT NULL
-                """,
-                [identity.google_id],
-            )
-            if suspended is None:
-                return
-            await audit.record(
-                tx, "accounts.refused", by=suspended, subject=f"account:{suspended.id}", origin=origin
-            )
-        raise AccountSuspended(
-            f"Your account {suspended.suspended_because}. If that has just been changed, "
-            "try again in a minute: Google is being asked."
-        )
 
     async def _known(self, tx: Transaction, identity: Identity) -> Account | None:
         return await tx.row(

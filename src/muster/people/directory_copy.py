@@ -2,8 +2,9 @@
 
 Every question to Google takes a number of `directory_reads` before it is asked, and every row carries
 the number that was due when its answer had arrived. An answer that was asked for before that may be
-older than what is known, so it is not written; if it differs, Google is asked again. That way no order
-of push messages, pages and retries leaves an old state standing.
+older than what is known, so it is not written; if it differs, Google is asked again. That way push
+messages, pages and retries may come in any order. What a page shows twice within one listing, as it was and
+as it is, may stay as it was until the next.
 """
 
 from collections.abc import Iterable, Sequence
@@ -89,7 +90,9 @@ LEFT JOIN people USING (google_id)
 WHERE people.google_id IS NULL OR people.digest <> sent.digest
 """
 
-_KNOWN = "SELECT google_id, fingerprint, read_at FROM people WHERE google_id = ANY(%s)"
+_KNOWN = """
+SELECT google_id, fingerprint, read_at, removed_at IS NULL AS is_here FROM people WHERE google_id = ANY(%s)
+"""
 
 _TELL_OF_UPDATES = sql.SQL(
     """
@@ -205,6 +208,7 @@ class _Known(msgspec.Struct, frozen=True):
     google_id: str
     fingerprint: bytes
     read_at: int
+    is_here: bool
 
 
 class DirectoryCopy:
@@ -345,9 +349,10 @@ async def _sort(tx: Transaction, news: News) -> tuple[list[Novelty], list[Novelt
             created.append(one)
         elif before.fingerprint == one.person.fingerprint():
             continue
-        elif news.asked > before.read_at:
+        elif news.asked > before.read_at and not (before.is_here and one.person.status.is_gone):
             updated.append(one)
         else:
+            # Whoever a page calls deleted is asked about like anybody who is missing: many may have to wait.
             late.append(before.google_id)
     return created, updated, late
 

@@ -7,6 +7,7 @@ import base64
 import binascii
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
+from urllib.parse import quote
 
 import httpx2
 import msgspec
@@ -25,7 +26,7 @@ from muster.people.google_api import (
     expect,
     reason,
 )
-from muster.people.google_user import USER_FIELDS, Record, records
+from muster.people.google_user import USER_FIELDS, Record, records, without_nul
 from muster.people.person import UNDELETE_WINDOW
 
 Shape = TypeVar("Shape")
@@ -213,7 +214,7 @@ class GoogleDirectory:
     async def user(self, google_id: str) -> Record | Gone:
         """Somebody as they are now, or what Google says of them when they are not."""
         response = await self._api.get(
-            f"{self._root}/users/{google_id}",
+            f"{self._root}/users/{quote(google_id, safe='')}",
             {"projection": "full", "fields": USER_FIELDS, "prettyPrint": "false"},
             scope=USERS,
         )
@@ -259,8 +260,8 @@ class GoogleDirectory:
 
     async def members(self, group_id: str) -> list[GoogleMember] | None:
         """The direct members of a group, all pages of them; None when Google has no such group."""
-        found: list[GoogleMember] = []
-        token = ""
+        found: dict[str, GoogleMember] = {}
+        token, tokens_seen = "", set[str]()
         while True:
             query = {
                 "maxResults": str(GROUPS_PAGE_SIZE),
@@ -275,10 +276,11 @@ class GoogleDirectory:
             if response.status_code == 404 and reason(response) == "notFound":
                 return None
             listed = _page(response, _Members, token)
-            found += listed.members
-            if listed.next_page_token in {"", token}:
-                return found
+            found |= {member.id or member.email: member for member in listed.members}
             token = listed.next_page_token
+            if not token or token in tokens_seen:
+                return list(found.values())
+            tokens_seen.add(token)
 
     async def photo(self, google_id: str) -> Photo | None:
         response = await self._api.get(
@@ -326,7 +328,7 @@ class GoogleDirectory:
 
 def _answer(response: httpx2.Response, shape: type[Shape]) -> Shape:
     expect(response)
-    return decoded(response.content, shape)
+    return decoded(without_nul(response.content), shape)
 
 
 def _page(response: httpx2.Response, shape: type[Shape], token: str) -> Shape:

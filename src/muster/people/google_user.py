@@ -7,12 +7,12 @@ https://developers.google.com/workspace/admin/directory/reference/rest/v1/users
 """
 
 import hashlib
+import re
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from muster.errors import VendorDown
 from muster.people.person import Email, Person, Phone, Status
 from muster.platform.telemetry import logger
 
@@ -39,24 +39,32 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         return hashlib.blake2b(self.raw, digest_size=16, key=_MARK).digest()
 
     def person(self) -> Person | None:
-        """None for a record of a shape that cannot be kept: one odd user must not stop a sync."""
-        sent = bytes(self.raw)
+        """None for a record that says nothing: one odd user must not stop a sync. Of one that is odd only in
+        part, the rest is kept, how they stand above all.
+        """
+        sent = without_nul(bytes(self.raw))
         try:
-            return _USER.decode(_without_nul(sent) if b"\\u0000" in sent else sent).person()
-        except msgspec.ValidationError as error:
+            return _USER.decode(sent).person()
+        except msgspec.DecodeError as error:
+            logger.warning("person_odd", google_id=self.google_id, error=str(error))
+        try:
+            return _readable(sent).person()
+        except msgspec.DecodeError as error:
             logger.warning("person_unreadable", google_id=self.google_id, error=str(error))
             return None
 
 
 def records(users: list[msgspec.Raw]) -> list[Record]:
     """Each user of a page once, the last of a kind."""
-    found = [Record(_known(user), user) for user in users]
+    found = [Record(google_id, user) for user in users if (google_id := _id_of(user))]
     return list({one.google_id: one for one in found}.values())
 
 
-def _without_nul(sent: bytes) -> bytes:
+def without_nul(sent: bytes) -> bytes:
     """JSON can hold the character NUL, and PostgreSQL's text cannot."""
-    return msgspec.json.encode(_cleaned(msgspec.json.decode(sent)))
+    if b"\\u0000" not in sent:
+        return sent
+    return msgspec.json.encode(_cleaned(msgspec.json.decode(_mended(sent))))
 
 
 def _cleaned(value: Any) -> Any:
@@ -71,11 +79,38 @@ def _cleaned(value: Any) -> Any:
             return value
 
 
-def _known(user: msgspec.Raw) -> str:
+_HALF_CHARACTER = re.compile(rb"(?<!\\)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_ID = re.compile(rb'"id":\s*"([^"\\]+)"')
+
+
+def _mended(sent: bytes) -> bytes:
+    """Without halves of characters, which no text can hold; Google does not escape whole ones."""
+    return _HALF_CHARACTER.sub(b"?", sent)
+
+
+def _readable(sent: bytes) -> "_User":
+    """What can be read of a user, field by field. Raises DecodeError when not even id and address can."""
+    fields = msgspec.json.decode(_mended(sent), type=dict[str, msgspec.Raw])
+    kept: dict[str, msgspec.Raw] = {
+        name: value for name, value in fields.items() if name in {"id", "primaryEmail"}
+    }
+    for name, value in fields.items():
+        try:
+            _USER.decode(msgspec.json.encode({**kept, name: value}))
+        except msgspec.DecodeError:
+            continue
+        kept[name] = value
+    return _USER.decode(msgspec.json.encode(kept))
+
+
+def _id_of(user: msgspec.Raw) -> str:
+    """Empty for somebody who has none that can be read."""
     try:
         return _KNOWN.decode(user).id
     except msgspec.DecodeError as error:
-        raise VendorDown("Google Directory", f"a user without a readable id: {error}") from error
+        found = _ID.search(bytes(user))
+        logger.warning("person_odd", google_id=found and found.group(1).decode(), error=str(error))
+        return found.group(1).decode("ascii", "replace") if found else ""
 
 
 class _Name(msgspec.Struct, rename="camel", gc=False):
@@ -176,7 +211,7 @@ class _User(msgspec.Struct, rename="camel", gc=False):
             ],
             phones=[Phone(phone.custom_type or phone.type, phone.value) for phone in self.phones],
             locations=[words for one in self.locations if (words := one.words)],
-            custom_schemas=self.custom_schemas,
+            custom_schemas=_storable(self.custom_schemas),
             is_admin=self.is_admin,
             is_delegated_admin=self.is_delegated_admin,
             is_guest=self.is_guest_user,
@@ -209,6 +244,16 @@ class _Known(msgspec.Struct, gc=False):
 
 _USER = msgspec.json.Decoder(_User)
 _KNOWN = msgspec.json.Decoder(_Known)
+
+
+def _storable(schemas: msgspec.Raw) -> msgspec.Raw:
+    """As sent, unless a number is beyond all that PostgreSQL can hold."""
+    if not _HUGE.search(bytes(schemas)):
+        return schemas
+    return msgspec.Raw(msgspec.json.encode(msgspec.json.decode(schemas)))
+
+
+_HUGE = re.compile(rb"\d[eE][+-]?\d{3}")
 
 
 def _work(organizations: list[_Organization]) -> _Organization:

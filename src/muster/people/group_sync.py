@@ -25,7 +25,7 @@ READ_AGAIN_AFTER = timedelta(hours=6)
 IN_TURN = 600
 """Groups whose members are read though nothing says that they moved, in one run."""
 
-BELIEVED_SHARE = 0.9
+DEADLINE = timedelta(seconds=40)
 MOST_RESTARTS = 3
 _KINDS = {"USER": "user", "GROUP": "group", "CUSTOMER": "customer"}
 
@@ -37,8 +37,8 @@ class _Due(msgspec.Struct, frozen=True):
     members_short: int | None
 
     def is_believable(self, members: Sequence[GoogleMember]) -> bool:
-        """Whether as many were shown as Google counts, nearly, or as few as the time before."""
-        return len(members) >= self.direct_members * BELIEVED_SHARE or len(members) == self.members_short
+        """Whether as many were shown as Google counts, or as few as the time before."""
+        return len(members) >= self.direct_members or len(members) == self.members_short
 
 
 class _Written(msgspec.Struct, frozen=True):
@@ -65,12 +65,13 @@ class GroupSync(Runs):
     async def _read_groups(self, run: Claim, directory: GoogleDirectory, tally: Tally) -> set[str]:
         """The ids of all groups, each written where it differs."""
         listed: set[str] = set()
-        token, restarts = "", 0
+        token, restarts, tokens_seen = "", 0, set[str]()
         while True:
             try:
                 groups, token = await directory.groups_page(token)
             except PageTokenRefused:
                 token, restarts = "", restarts + 1
+                tokens_seen.clear()
                 if restarts > MOST_RESTARTS:
                     raise
                 continue
@@ -94,8 +95,9 @@ class GroupSync(Runs):
                     ],
                 )
                 await note_costs(tx, run.id, tally)
-            if not token or not new:
+            if not token or token in tokens_seen:
                 return listed
+            tokens_seen.add(token)
 
     async def _remove_gone(self, run: Claim, directory: GoogleDirectory, listed: set[str]) -> None:
         """Mark as gone which groups were not listed and Google, asked by id, does not have."""
@@ -104,6 +106,8 @@ class GroupSync(Runs):
                 "SELECT google_id FROM groups WHERE removed_at IS NULL AND google_id <> ALL(%s)",
                 [list(listed)],
             )
+        if unseen and not listed:
+            raise ListingNotBelieved("Google's listing held no group at all; none was removed")
         for some in _batches(unseen):
             if any(await asyncio.gather(*(directory.has_group(google_id) for google_id in some))):
                 raise ListingNotBelieved(
@@ -130,22 +134,22 @@ class GroupSync(Runs):
             refused += [answer for answer in read if isinstance(answer, VendorRefused)]
             if len(refused) == start + len(some):  # not one yet: it is the set-up
                 raise refused[0]
-            async with self._database.transaction() as tx:
-                await self.hold(tx, run)
-                for group, members in zip(some, read, strict=True):
-                    if isinstance(members, VendorRefused) or members is None:
-                        continue  # None is gone meanwhile: the next run confirms it
-                    if isinstance(members, BaseException):
-                        raise members
-                    if not group.is_believable(members):
+            for group, members in zip(some, read, strict=True):
+                if isinstance(members, VendorRefused) or members is None:
+                    continue  # None is gone meanwhile: the next run confirms it
+                if isinstance(members, BaseException):
+                    raise members
+                async with self._database.transaction(deadline=DEADLINE) as tx:
+                    await self.hold(tx, run)
+                    if group.is_believable(members):
+                        await _write_members(tx, run, group, members)
+                    else:
                         short += 1
                         await tx.execute(
                             "UPDATE groups SET members_short = %s WHERE google_id = %s",
                             [len(members), group.google_id],
                         )
-                        continue
-                    await _write_members(tx, run, group, members)
-                await note_costs(tx, run.id, tally)
+                    await note_costs(tx, run.id, tally)
         return _said(short, refused)
 
 

@@ -51,6 +51,6 @@ def _google_id(body: bytes) -> str:
         google_id = msgspec.json.decode(body, type=_User).id
     except msgspec.DecodeError as error:
         raise Invalid("The body is not a message of Google's.") from error
-    if "\0" in google_id or len(google_id) > 64:
+    if google_id and not (google_id.isascii() and google_id.isalnum() and len(google_id) <= 64):
         raise Invalid("The body names nobody.")
     return google_id

@@ -38,8 +38,10 @@ CHAINS_AT_ONCE = 16
 PAGES_AHEAD = 8
 PAGES_A_COMMIT = 4
 MOST_RESTARTS = 3
-COMMIT_DEADLINE = timedelta(seconds=60)
-MISSED_SHARE = 50
+COMMIT_DEADLINE = timedelta(seconds=40)
+"""Shorter than the silence after which a run counts as lost."""
+
+MISSED_SHARE = 200
 """When more than one in so many were in no partition, the partitions are not to be trusted at all."""
 
 
@@ -73,7 +75,6 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     asked: int
     page: Page
     is_census: bool
-    restarts: int
 
 
 class Taker(Protocol):
@@ -89,7 +90,6 @@ class _StoredChain(msgspec.Struct, frozen=True):
     is_done: bool
     is_census: bool
     pages: int
-    restarts: int
 
 
 class _Compared(msgspec.Struct, frozen=True):
@@ -126,13 +126,11 @@ class Listing:
         """Hand every page to `taker`, a few in a transaction. Raises VendorError, and whatever it does."""
         stored = await self._database.rows(
             _StoredChain,
-            "SELECT name, next_token, is_done, is_census, pages, restarts FROM people_chains "
-            "WHERE sync_id = %s",
+            "SELECT name, next_token, is_done, is_census, pages FROM people_chains WHERE sync_id = %s",
             [self._sync_id],
         )
         self._chains = {
-            one.name: Chain(one.name, one.next_token, one.is_done, one.is_census, one.pages, one.restarts)
-            for one in stored
+            one.name: Chain(one.name, one.next_token, one.is_done, one.is_census, one.pages) for one in stored
         }
         await self._take(taker, self._follow_all())
         if self._is_shared_out and self._with_census:
@@ -207,7 +205,6 @@ class Listing:
                 asked=asked,
                 page=page,
                 is_census=chain.is_census,
-                restarts=chain.restarts,
             )
         )
 
@@ -244,24 +241,24 @@ class Listing:
         for one in batch:
             await tx.execute(
                 """
-                INSERT INTO people_pages (sync_id, chain, number, is_census, google_ids)
-                VALUES (%s, %s, %s, %s, %s)
+                INSERT INTO people_pages (sync_id, chain, number, is_census, asked, google_ids)
+                VALUES (%s, %s, %s, %s, %s, %s)
                 """,
                 [
                     self._sync_id,
                     one.chain,
                     one.number,
                     one.is_census,
+                    one.asked,
                     [record.google_id for record in one.page.records],
                 ],
             )
             await tx.execute(
                 """
-                INSERT INTO people_chains (sync_id, name, next_token, is_done, is_census, pages, restarts)
-                VALUES (%s, %s, %s, %s, %s, %s, %s)
+                INSERT INTO people_chains (sync_id, name, next_token, is_done, is_census, pages)
+                VALUES (%s, %s, %s, %s, %s, %s)
                 ON CONFLICT (sync_id, name) DO UPDATE SET next_token = EXCLUDED.next_token,
-                    is_done = EXCLUDED.is_done, is_census = EXCLUDED.is_census, pages = EXCLUDED.pages,
-                    restarts = EXCLUDED.restarts
+                    is_done = EXCLUDED.is_done, is_census = EXCLUDED.is_census, pages = EXCLUDED.pages
                 """,
                 [
                     self._sync_id,
@@ -270,7 +267,6 @@ class Listing:
                     not one.page.next_token,
                     one.is_census,
                     one.number + 1,
-                    one.restarts,
                 ],
             )
 
@@ -285,7 +281,7 @@ class Listing:
             return
         answers = await ask_about(self._directory, self._copy, missed)
         if answers.down:
-            raise answers.down
+            raise next(iter(answers.down.values()))
         await self._take(taker, self._hand_on(answers.readings))
 
     async def _hand_on(self, readings: Sequence[Reading]) -> None:
@@ -298,7 +294,6 @@ class Listing:
                     asked=reading.asked,
                     page=Page(records=list(reading.records), next_token=""),
                     is_census=False,
-                    restarts=0,
                 )
             )
             chain.pages += 1

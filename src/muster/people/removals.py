@@ -5,7 +5,7 @@ A limit that refuses was raised and then removed wherever it was tried, since it
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
@@ -19,6 +19,7 @@ from muster.platform.actor import Origin, Who
 from muster.platform.database import Database, Transaction
 from muster.platform.telemetry import logger
 
+RELEASE_DEADLINE = timedelta(minutes=5)
 FEWEST_HELD = 10
 """So many may always leave within an hour, however small the company."""
 
@@ -77,8 +78,8 @@ class Removals:
         """
         if occasion.sync_id is not None:
             await _clear_stage(tx)
-        leaving, others = await self._parted(tx, absent)
-        scale = await self._scale(tx)
+        leaving, others = await self._parted(tx, absent, also_waiting=occasion.sync_id is None)
+        scale = await self._scale(tx, len(leaving))
         held = 0
         if scale.is_exceeded_by(len(leaving)):
             await self._stage(tx, leaving, scale, occasion.sync_id)
@@ -98,8 +99,8 @@ class Removals:
 
     async def preview(self, tx: Transaction, absent: Sequence[Absent]) -> Applied:
         """What `apply` would do, without doing it."""
-        leaving, _ = await self._parted(tx, absent)
-        if (await self._scale(tx)).is_exceeded_by(len(leaving)):
+        leaving, _ = await self._parted(tx, absent, also_waiting=False)
+        if (await self._scale(tx, len(leaving))).is_exceeded_by(len(leaving)):
             return Applied(removed=0, held=len(leaving))
         return Applied(removed=len(leaving), held=0)
 
@@ -108,11 +109,12 @@ class Removals:
     ) -> Removal:
         """Remove who is staged, but for those who have been seen since. Raises NotFound, Conflict.
 
-        `expected` is how many whoever decides was shown: other ones than those are not decided on.
+        `expected` is how many whoever decides was shown: if it is another number by now, nothing is decided.
         """
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(deadline=RELEASE_DEADLINE) as tx:
             await self._copy.alone(tx)
             removal = await _decidable(tx, removal_id, expected)
+            await self.seen(tx, await tx.column(_LISTED_SINCE))
             entries = await tx.rows(_Entry, _ENTRIES, [removal_id])
             removed = await self._copy.remove(
                 tx, [one.absent() for one in entries], Occasion(source="released", by=by.email)
@@ -172,19 +174,25 @@ class Removals:
     async def find_waiting(self) -> Removal | None:
         return await self._database.row(Removal, _REMOVAL + " WHERE status = 'waiting'")
 
-    async def _parted(self, tx: Transaction, absent: Sequence[Absent]) -> tuple[list[Absent], list[Absent]]:
-        """Those who are here and would leave, and those who had left already and only go further."""
+    async def _parted(
+        self, tx: Transaction, absent: Sequence[Absent], *, also_waiting: bool
+    ) -> tuple[list[Absent], list[Absent]]:
+        """Those who are here and would leave, and those who had left already and only go further. Whoever
+        was kept stays, and with `also_waiting` whoever waits for a decision goes on waiting.
+        """
         ids = [one.gone.google_id for one in absent]
         here = set(
             await tx.column(
                 "SELECT google_id FROM people WHERE google_id = ANY(%s) AND removed_at IS NULL", [ids]
             )
         )
-        kept = set(await tx.column(_KEPT, [ids]))
+        kept = set(await tx.column(_KEPT, [ids, ["rejected", "waiting"] if also_waiting else ["rejected"]]))
         leaving = [one for one in absent if one.gone.google_id in here - kept]
         return leaving, [one for one in absent if one.gone.google_id not in here]
 
-    async def _scale(self, tx: Transaction) -> "_Scale":
+    async def _scale(self, tx: Transaction, leaving: int) -> "_Scale":
+        if not leaving:
+            return _Scale(here=0, lately=0, limit=0)
         here = int(await tx.value("SELECT count(*) FROM people WHERE removed_at IS NULL"))
         return _Scale(
             here=here,
@@ -295,8 +303,22 @@ SELECT google_id, absence, deleted_at, read_at FROM people_removal_entries WHERE
 
 _KEPT = """
 SELECT google_id FROM people_removal_entries JOIN people_removals ON people_removals.id = removal_id
-WHERE google_id = ANY(%s) AND status = 'rejected'
+WHERE google_id = ANY(%s) AND status = ANY(%s)
 """
+
+STAGED_YET_LISTED = """
+SELECT DISTINCT entries.google_id FROM people_removal_entries AS entries JOIN (
+    SELECT unnest(google_ids) AS google_id, asked FROM people_pages WHERE sync_id = %s
+) AS listed ON listed.google_id = entries.google_id AND listed.asked > entries.read_at
+"""
+"""Whom a page shows that was asked for after Google had been asked about them."""
+
+_LISTED_SINCE = """
+SELECT DISTINCT entries.google_id FROM people_removal_entries AS entries JOIN (
+    SELECT unnest(google_ids) AS google_id, asked FROM people_pages
+) AS listed ON listed.google_id = entries.google_id AND listed.asked > entries.read_at
+"""
+"""The same, of a listing that is under way or broke off."""
 
 _LEFT_LATELY = """
 SELECT count(*) FROM people_changes

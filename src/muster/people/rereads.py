@@ -19,12 +19,14 @@ PUSHED = Occasion(source="push")
 
 
 class Answers(msgspec.Struct, frozen=True):
-    """What Google said of some people, each asked by id; `refused` ones cannot be asked about."""
+    """What Google said of some people, each asked by id: `refused` ones may not be asked about, and of those
+    under `down` it said nothing.
+    """
 
     readings: list[Reading]
     absent: list[Absent]
     refused: dict[str, VendorRefused]
-    down: VendorDown | None
+    down: dict[str, VendorDown]
 
     @property
     def present(self) -> list[str]:
@@ -67,12 +69,11 @@ class Rereads:
             await self._settle(wishes, answers)
             done += len(wishes)
             if answers.down:
-                raise answers.down
+                raise next(iter(answers.down.values()))
         return done
 
     async def _settle(self, wishes: Sequence[_Wish], answers: Answers) -> None:
-        answered = {*answers.present, *(one.gone.google_id for one in answers.absent), *answers.refused}
-        granted = [one for one in wishes if one.google_id in answered]
+        granted = [one for one in wishes if one.google_id not in answers.down]
         news = await self._copy.compare(answers.readings)
         async with self._database.transaction() as tx:
             await self._copy.alone(tx)
@@ -86,12 +87,17 @@ class Rereads:
                 """,
                 [[one.google_id for one in granted], [one.wish for one in granted]],
             )
+            # To the back: who cannot be read keeps nobody else waiting.
+            await tx.execute(
+                "UPDATE people_rereads SET wish = nextval('directory_reads') WHERE google_id = ANY(%s)",
+                [list(answers.down)],
+            )
         logger.info("people_reread", present=len(answers.present), absent=len(answers.absent))
 
 
 async def ask_about(directory: GoogleDirectory, copy: DirectoryCopy, google_ids: Sequence[str]) -> Answers:
-    """Ask Google about each, AT_ONCE together; after the first time-out, about nobody more."""
-    answers = Answers([], [], {}, None)
+    """Ask Google about each, AT_ONCE together; when it answers about none of those, about nobody more."""
+    answers = Answers([], [], {}, {})
     for start in range(0, len(google_ids), AT_ONCE):
         some = google_ids[start : start + AT_ONCE]
         asked = await copy.number()
@@ -106,9 +112,10 @@ async def ask_about(directory: GoogleDirectory, copy: DirectoryCopy, google_ids:
                     logger.warning("person_not_shown", google_id=google_id, error=str(answer))
                     answers.refused[google_id] = answer
                 case VendorDown():
-                    answers = msgspec.structs.replace(answers, down=answer)
+                    answers.down[google_id] = answer
                 case BaseException():
                     raise answer
-        if answers.down:
+        if all(google_id in answers.down for google_id in some):
+            answers.down.update(dict.fromkeys(google_ids[start:], answers.down[some[0]]))
             break
     return answers

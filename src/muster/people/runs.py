@@ -274,8 +274,9 @@ class Runs(ABC):
                 first_read=await tx.value("SELECT first_read FROM people_syncs WHERE id = %s", [run.id]),
             )
             logger.info("sync_resumed", sync=run.id, broken_off=broken)
-        await tx.execute(_FORGET_CHAINS, [self.kind, run.id])
-        await tx.execute(_FORGET_PAGES, [self.kind, run.id])
+        if not run.dry_run:
+            await tx.execute(_FORGET_CHAINS, [self.kind, run.id])
+            await tx.execute(_FORGET_PAGES, [self.kind, run.id])
         return run
 
     async def _keep_beating(self, sync_id: int) -> None:
@@ -283,7 +284,9 @@ class Runs(ABC):
             await asyncio.sleep(BEAT_EVERY.total_seconds())
             try:
                 await self._database.execute(
-                    "UPDATE people_syncs SET beat_at = now() WHERE id = %s AND status = 'running'", [sync_id]
+                    "UPDATE people_syncs SET beat_at = clock_timestamp() "
+                    "WHERE id = %s AND status = 'running'",
+                    [sync_id],
                 )
             except Unavailable as error:
                 logger.warning("sync_beat_missed", sync=sync_id, error=str(error))
@@ -328,7 +331,7 @@ async def note_costs(tx: Transaction, sync_id: int, tally: Tally) -> None:
     await tx.execute(
         """
         UPDATE people_syncs
-        SET calls = %s, retried = %s, faults = %s::jsonb, waited_seconds = %s, beat_at = now()
+        SET calls = %s, retried = %s, faults = %s::jsonb, waited_seconds = %s, beat_at = clock_timestamp()
         WHERE id = %s
         """,
         [
@@ -369,10 +372,16 @@ RETURNING id, dry_run, is_full, resumed, first_read, NOT EXISTS (
 _BROKEN_OFF = """
 SELECT id FROM people_syncs
 WHERE kind = %(kind)s AND status = 'failed' AND NOT dry_run AND EXISTS (
-    SELECT FROM people_chains WHERE sync_id = people_syncs.id
+    SELECT FROM people_chains AS chain WHERE sync_id = people_syncs.id AND NOT is_done AND (
+        name <> 'everybody' OR is_census OR NOT EXISTS (
+            SELECT FROM people_chains AS other
+            WHERE other.sync_id = chain.sync_id AND other.name <> chain.name
+        )
+    )
 ) AND (SELECT min(began_at) FROM people_chains WHERE sync_id = people_syncs.id) > now() - %(within)s
 ORDER BY id DESC LIMIT 1
 """
+"""One whose listing has pages left to read. What failed behind the listing would fail there again."""
 
 _FORGET_CHAINS = """
 DELETE FROM people_chains USING people_syncs

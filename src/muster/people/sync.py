@@ -11,17 +11,19 @@ from typing import Protocol
 from typing_extensions import override
 
 from muster.access.account import Accounts
-from muster.errors import VendorError
+from muster.errors import VendorError, VendorRefused
 from muster.people.directory_copy import Absent, DirectoryCopy, News, Occasion, Reading
 from muster.people.google_api import Tally
 from muster.people.google_directory import Gone, GoogleDirectory, GoogleOrgUnit
 from muster.people.listing import Listed, Listing, Sharing
-from muster.people.removals import Removals
-from muster.people.rereads import Answers, ask_about
+from muster.people.removals import STAGED_YET_LISTED, Removals
+from muster.people.rereads import ask_about
 from muster.people.runs import SCHEDULE, Claim, ListingNotBelieved, Runs, note_costs
 from muster.platform.database import Database, Transaction
 
-DEADLINE = timedelta(seconds=60)
+DEADLINE = timedelta(seconds=40)
+"""Shorter than the silence after which a run counts as lost."""
+
 ASKED_AT_A_TIME = 200
 TOLERATED_SHARE = 1000
 """One in so many may be there though no page showed them: somebody is renamed while pages are read."""
@@ -76,10 +78,12 @@ class PeopleSync(Runs):
         await listing.read(_Taker(self, run, tally, listing))
         await self._count_seen(run)
         deleted = await self._read_deleted(run, directory)
-        await self._settle_absent(run, directory, deleted)
-        note = await self._read_org_units(run, directory)
+        notes = [
+            await self._settle_absent(run, directory, deleted),
+            await self._read_org_units(run, directory),
+        ]
         await self._finish(run, pushed_since, is_proven=listing.is_proven)
-        return note
+        return " ".join(note for note in notes if note) or None
 
     async def _count_seen(self, run: Claim) -> None:
         """Count each once, on however many pages. Raises ListingNotBelieved for an empty listing."""
@@ -118,8 +122,10 @@ class PeopleSync(Runs):
 
     async def _settle_absent(
         self, run: Claim, directory: GoogleDirectory, deleted: dict[str, Absent]
-    ) -> None:
-        """Remove whom no page showed and Google confirms as gone. Raises ListingNotBelieved."""
+    ) -> str | None:
+        """Remove whom no page showed and Google confirms as gone; a note on whom it says nothing about, who
+        stay. Raises ListingNotBelieved.
+        """
         async with self._database.reading(deadline=DEADLINE) as statements:
             unseen = await statements.column(_UNSEEN, {"sync_id": run.id, "first_read": run.first_read})
             faded = await statements.column(_FADED, [list(deleted)])
@@ -127,9 +133,13 @@ class PeopleSync(Runs):
         absent = [deleted[google_id] for google_id in unseen if google_id in deleted]
         unconfirmed = [google_id for google_id in unseen if google_id not in deleted]
         missed: list[Reading] = []
+        refused: dict[str, VendorRefused] = {}
         for some in _batches([*unconfirmed, *faded]):
-            answers = _complete(await ask_about(directory, self.copy, some))
+            answers = await ask_about(directory, self.copy, some)
+            if answers.down:
+                raise next(iter(answers.down.values()))
             absent += answers.absent
+            refused |= answers.refused
             missed += answers.readings
             if len(missed) > seen // TOLERATED_SHARE:
                 raise ListingNotBelieved(
@@ -137,6 +147,10 @@ class PeopleSync(Runs):
                     "nobody was removed"
                 )
         await self._write_absent(run, absent, missed)
+        if not refused:
+            return None
+        reason = next(iter(refused.values()))
+        return f"{len(refused)} people were not listed and may not be asked about: {reason}."
 
     async def _write_absent(self, run: Claim, absent: list[Absent], missed: list[Reading]) -> None:
         news = await self.copy.compare(missed)
@@ -147,7 +161,7 @@ class PeopleSync(Runs):
             else:
                 await self.copy.alone(tx)
                 await self.copy.settle(tx, news, Occasion(source="confirmed", sync_id=run.id))
-                await self._removals.seen(tx, await tx.column(_STAGED_YET_LISTED, [run.id]))
+                await self._removals.seen(tx, await tx.column(STAGED_YET_LISTED, [run.id]))
                 applied = await self._removals.apply(tx, absent, _listing(run))
             await tx.execute(
                 """
@@ -176,6 +190,7 @@ class PeopleSync(Runs):
             return
         async with self._database.transaction(deadline=DEADLINE) as tx:
             await self.hold(tx, run)
+            await self.copy.alone(tx)
             await self._accounts.suspend(
                 tx, await tx.column(_LET_IN_WRONGLY), because="is not active in Google Workspace"
             )
@@ -238,13 +253,6 @@ def _batches(google_ids: Sequence[str]) -> Iterable[Sequence[str]]:
     )
 
 
-def _complete(answers: Answers) -> Answers:
-    """Raises VendorError when somebody could not be asked about."""
-    if problem := answers.down or next(iter(answers.refused.values()), None):
-        raise problem
-    return answers
-
-
 async def _replace_org_units(tx: Transaction, units: Sequence[GoogleOrgUnit]) -> None:
     await tx.execute("DELETE FROM org_units WHERE id <> ALL(%s)", [[unit.org_unit_id for unit in units]])
     await tx.execute(
@@ -280,14 +288,10 @@ ORDER BY google_id
 """
 """Whoever was read by id after the listing began is no stranger to it: they may have come in its wake."""
 
-_FADED = "SELECT google_id FROM people WHERE status = 'deleted' AND google_id <> ALL(%s) LIMIT 1000"
-"""Those Google would have restored until now, and lists as deleted no more."""
-
-_STAGED_YET_LISTED = """
-SELECT entries.google_id FROM people_removal_entries AS entries WHERE EXISTS (
-    SELECT FROM people_pages WHERE sync_id = %s AND entries.google_id = ANY(google_ids)
-)
+_FADED = """
+SELECT google_id FROM people WHERE status = 'deleted' AND google_id <> ALL(%s) ORDER BY random() LIMIT 1000
 """
+"""Those Google would have restored until now, and lists as deleted no more."""
 
 _LET_IN_WRONGLY = """
 SELECT google_id FROM people JOIN accounts USING (google_id)
