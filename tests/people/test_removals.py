@@ -1,9 +1,12 @@
 """Who leaves: at once where few do, and by an administrator's leave where many would."""
 
 import pytest
+from msgspec import Raw
 from tests.town import Town
 
-from muster.errors import Conflict, NotFound
+from muster.errors import Conflict, NotFound, VendorDown
+from muster.people.directory_copy import Occasion, Reading
+from muster.people.google_user import Record
 from muster.people.runs import SyncRun
 from muster.platform.actor import Actor
 
@@ -234,3 +237,52 @@ async def test_whoever_google_has_forgotten_is_gone_for_good(people: Town):
         "SELECT array_agg(kinds[1] ORDER BY id) FROM people_changes WHERE email = 'cy@acme.test'"
     )
     assert kinds == ["left", "purged"]
+
+
+async def test_a_page_that_calls_everybody_deleted_removes_nobody_unasked(people: Town):
+    """The hold is for Google's faults, too."""
+    made = people.portal
+    page = await made.directory.users_page("")
+    gone = [
+        Record(one.google_id, Raw(bytes(one.raw)[:-1] + b',"deletionTime":"2026-11-01T00:00:00.000Z"}'))
+        for one in page.records
+    ]
+    asked = await made.sync.copy.number()
+    news = await made.sync.copy.compare([Reading(asked=asked, records=gone)])
+    async with made.database.transaction() as tx:
+        await made.sync.copy.settle(tx, news, Occasion(source="listing"))
+
+    assert await here(people) == 500
+    assert await made.rereads.count() == 500
+    assert await made.rereads.work_off() == 500
+    assert await here(people) == 500
+
+
+async def test_whoever_waits_for_a_decision_is_not_removed_by_push(people: Town):
+    emails = await delete(people, MANY)
+    await sync(people)
+    await people.execute("UPDATE people_changes SET at = now() - interval '2 hours'")
+    ids = await people.value("SELECT array_agg(google_id) FROM people WHERE email = ANY(%s)", emails[:5])
+
+    await people.portal.rereads.want(ids, because="push: delete")
+    await people.portal.rereads.work_off()
+
+    assert await here(people) == 500
+    removal = await people.portal.removals.find_waiting()
+    assert removal is not None
+    assert removal.total == MANY
+
+
+async def test_whoever_a_listing_under_way_has_shown_is_not_released(people: Town):
+    emails = await delete(people, MANY)
+    await sync(people)
+    waiting = await people.portal.removals.find_waiting()
+    assert waiting is not None
+    await people.sandbox.tell("people/many", {"emails": emails[:10], "patch": {"deleted": False}})
+    await people.sandbox.fault("503", query={"showDeleted": "true"}, times=7)
+    with pytest.raises(VendorDown):
+        await people.portal.sync.run()
+
+    removal = await people.portal.removals.release(waiting.id, by=ADA)
+
+    assert removal.removed == MANY - 10

@@ -5,12 +5,14 @@ import contextlib
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 from tests.town import Town, eventually
 
 from muster.errors import VendorDown, VendorRefused
 from muster.people.google_api import Credentials, GoogleApi
 from muster.people.google_directory import GoogleDirectory
+from muster.people.google_user import records
 from muster.people.jobs import AnotherRunIsAtIt
 from muster.people.runs import SCHEDULE, RunLost, SyncRun
 from muster.people.throttle import Throttle
@@ -387,3 +389,50 @@ async def test_a_wish_that_comes_while_a_run_is_under_way_is_fulfilled_by_the_sa
     run = await town.portal.sync.get(wanted)
     assert run is not None
     assert run.status == "finished"
+
+
+async def test_whoever_may_not_be_asked_about_freezes_nobody_else(town: Town):
+    await _sync(town)
+    gone = await town.value("SELECT google_id FROM people WHERE email = 'ben@acme.test'")
+    await town.sandbox.change("ben@acme.test", deleted=True)
+    await town.sandbox.fault("missing-users-key", query={"showDeleted": "true"}, times=3)
+    await town.sandbox.tell("faults", {"path": f"{USERS}/{gone}", "kind": "forbidden", "times": 20})
+    await _sync(town)
+    await town.sandbox.change("cy@acme.test", suspended=True)
+
+    run = await _sync(town)
+
+    assert (run.status, run.updated) == ("finished", 1)
+    assert await town.value("SELECT status FROM people WHERE email = 'cy@acme.test'") == "suspended"
+
+
+def test_of_an_odd_record_the_rest_is_kept():
+    for odd in (
+        b'"relations":[{"value":null}]',
+        b'"title":"\\ud83d"',
+        b'"customSchemas":{"a":{"b":1e999999}}',
+    ):
+        sent = b'{"id":"1","primaryEmail":"cy@acme.test","suspended":true,' + odd + b"}"
+
+        (record,) = records([msgspec.Raw(sent)])
+        person = record.person()
+
+        assert person is not None, odd
+        assert (person.google_id, person.status) == ("1", "suspended")
+        assert b"999999" not in bytes(person.custom_schemas)
+
+
+async def test_somebody_gone_without_an_account_gets_none(town: Town):
+    await town.sandbox.change("ben@acme.test", deleted=True)
+    await _sync(town)
+    await town.sandbox.change("ben@acme.test", deleted=False)  # Google lets them in; we have not heard of it
+
+    async with town.visitor() as ben:
+        refused = await ben.sign_in("ben@acme.test")
+
+        assert refused.status_code == 403
+        assert ben.session_id is None
+    assert await town.value("SELECT count(*) FROM accounts") == 0
+    await town.portal.rereads.work_off()
+    async with town.signed_in("ben@acme.test") as ben:
+        assert (await ben.get("/people")).status_code == 200

@@ -1,6 +1,6 @@
 """The pace at which Google is asked."""
 
-from muster.people.throttle import Throttle
+from muster.people.throttle import PER_MINUTE, Throttle
 
 
 class Clock:
@@ -78,13 +78,13 @@ async def test_a_minute_without_a_refusal_brings_the_pace_back():
 
 async def test_no_minute_holds_more_calls_than_the_quota():
     clock = Clock()
-    throttle = Throttle(2400, clock=clock, sleep=_no_sleep)
+    throttle = Throttle(clock=clock, sleep=_no_sleep)
     turns: list[float] = []
     for _ in range(4000):
         clock.now += await throttle.turn()
         turns.append(clock.now)
 
-    assert max(sum(start <= turn < start + 60 for turn in turns) for start in turns[::100]) <= 2400
+    assert max(sum(start <= turn < start + 60 for turn in turns) for start in turns[::100]) <= PER_MINUTE
 
 
 async def _no_sleep(_: float) -> None:

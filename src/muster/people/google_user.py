@@ -250,7 +250,10 @@ def _storable(schemas: msgspec.Raw) -> msgspec.Raw:
     """As sent, unless a number is beyond all that PostgreSQL can hold."""
     if not _HUGE.search(bytes(schemas)):
         return schemas
-    return msgspec.Raw(msgspec.json.encode(msgspec.json.decode(schemas)))
+    try:
+        return msgspec.Raw(msgspec.json.encode(msgspec.json.decode(schemas)))
+    except msgspec.DecodeError:
+        return msgspec.Raw(b"{}")
 
 
 _HUGE = re.compile(rb"\d[eE][+-]?\d{3}")

@@ -157,6 +157,11 @@ class Listing:
             return
         everybody.is_census = self._with_census
         names = (EVERYBODY, *PREFIXES) if self._with_census else PREFIXES
+        # All of them are known before the first of their pages: a crash must not take one for done.
+        await self._database.execute(
+            "INSERT INTO people_chains (sync_id, name) SELECT %s, unnest(%s::text[]) ON CONFLICT DO NOTHING",
+            [self._sync_id, list(PREFIXES)],
+        )
         async with _together() as tasks:
             for name in names:
                 tasks.create_task(self._follow(self._chains.setdefault(name, Chain(name))))
