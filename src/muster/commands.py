@@ -71,6 +71,7 @@ async def _follow(runs: Runs, *, dry_run: bool, is_full: bool) -> SyncRun:
             while True:
                 is_over = doing.done()
                 run = await runs.get(sync_id)
+                _heed_cancelling()
                 if run is None:
                     raise MusterError(f"sync {sync_id} is gone")
                 if run.finished_at:
@@ -82,9 +83,15 @@ async def _follow(runs: Runs, *, dry_run: bool, is_full: bool) -> SyncRun:
                 await asyncio.sleep(LOOK_EVERY)
     finally:
         while not (doing.done() or (run and run.finished_at)):
-            doing.cancel()  # again and again: psycopg's pool may swallow it
+            doing.cancel()  # again and again, see `_heed_cancelling`
             await asyncio.wait({doing}, timeout=1)
         await asyncio.gather(doing, return_exceptions=True)
+
+
+def _heed_cancelling() -> None:
+    """Ctrl-C cancels but once, and psycopg's pool may swallow that of somebody it has just served."""
+    if (task := asyncio.current_task()) and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _again(doing: asyncio.Task[SyncRun | None], runs: Runs, run: SyncRun) -> asyncio.Task[SyncRun | None]:
