@@ -19,7 +19,7 @@ PAGE = 50
 BATCH = 1000
 LONGEST_SEARCH = 100
 
-_NOT_OURS = "This page address is not one of ours. Start again from the first page."
+NOT_OURS = "This page address is not one of ours. Start again from the first page."
 
 
 class Keyed(Protocol):
@@ -99,7 +99,7 @@ class Keyset(Generic[Row]):
     ) -> Cut[Row]:
         """Raises Invalid for an unknown order, and for a cursor of another order."""
         self.check(wanted.sort)
-        edge = _Cursor.read(after or before, wanted.sort) if after or before else None
+        edge = Cursor.read(after or before, wanted.sort) if after or before else None
         rows = await self._beyond(database, edge, wanted, limit=limit + 1, towards_start=bool(before))
         more, rows = len(rows) > limit, rows[:limit]
         if before:
@@ -107,8 +107,8 @@ class Keyset(Generic[Row]):
         has_after, has_before = (bool(rows), more) if before else (more, bool(after and rows))
         return Cut(
             rows=rows,
-            after=_Cursor.of(rows[-1], wanted.sort).written() if has_after else None,
-            before=_Cursor.of(rows[0], wanted.sort).written() if has_before else None,
+            after=Cursor.of(rows[-1], wanted.sort).written() if has_after else None,
+            before=Cursor.of(rows[0], wanted.sort).written() if has_before else None,
         )
 
     async def count(self, database: Database, wanted: Wanted) -> int:
@@ -124,14 +124,14 @@ class Keyset(Generic[Row]):
 
         What a generator raises comes with its first row, too late for a download: `check` the order before.
         """
-        edge: _Cursor | None = None
+        edge: Cursor | None = None
         while True:
             rows = await self._beyond(database, edge, wanted, limit=batch)
             for row in rows:
                 yield row
             if len(rows) < batch:
                 return
-            edge = _Cursor.of(rows[-1], wanted.sort)
+            edge = Cursor.of(rows[-1], wanted.sort)
 
     def check(self, sort: str) -> None:
         """Raises Invalid for an unknown order."""
@@ -141,7 +141,7 @@ class Keyset(Generic[Row]):
     async def _beyond(
         self,
         database: Database,
-        edge: "_Cursor | None",
+        edge: "Cursor | None",
         wanted: Wanted,
         *,
         limit: int,
@@ -169,7 +169,7 @@ class Keyset(Generic[Row]):
         try:
             return await database.rows(self.shape, statement, values)
         except DataError as error:  # a forged cursor's key may not be of the column's type
-            raise Invalid(_NOT_OURS) from error
+            raise Invalid(NOT_OURS) from error
 
     def _past_edge(self, order: Order, *, backwards: bool) -> sql.Composed:
         return sql.SQL("AND ({key}, {id}) {side} (%(edge_key)s::{type}, %(edge_id)s::{id_type})").format(
@@ -181,7 +181,7 @@ class Keyset(Generic[Row]):
         )
 
 
-class _Cursor(msgspec.Struct, frozen=True, array_like=True):
+class Cursor(msgspec.Struct, frozen=True, array_like=True):
     """The edge of a page: the order it was made in, the key and the id of its last row."""
 
     sort: str
@@ -189,7 +189,7 @@ class _Cursor(msgspec.Struct, frozen=True, array_like=True):
     id: str
 
     @classmethod
-    def of(cls, row: Keyed, sort: str) -> "_Cursor":
+    def of(cls, row: Keyed, sort: str) -> "Cursor":
         return cls(sort, row.sort_key, str(row.id))
 
     def written(self) -> str:
@@ -197,11 +197,11 @@ class _Cursor(msgspec.Struct, frozen=True, array_like=True):
         return base64.urlsafe_b64encode(msgspec.json.encode(self)).rstrip(b"=").decode()
 
     @classmethod
-    def read(cls, text: str, sort: str) -> "_Cursor":
+    def read(cls, text: str, sort: str) -> "Cursor":
         try:
             cursor = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=cls)
         except (msgspec.DecodeError, binascii.Error, ValueError) as error:
-            raise Invalid(_NOT_OURS) from error
+            raise Invalid(NOT_OURS) from error
         if cursor.sort != sort or "\0" in cursor.key + cursor.id:
             raise Invalid("This page address belongs to another order. Start again from the first page.")
         return cursor

@@ -1,7 +1,5 @@
 """Looking people up: one page of a list at a time, whatever its length."""
 
-import base64
-import binascii
 from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from psycopg.errors import DataError
 
 from muster.errors import Invalid, NotFound
 from muster.people.history import people_as_of
+from muster.people.paging import NOT_OURS, Cursor
 from muster.people.person import GONE, Email, Phone, Status
 from muster.people.search import containing, literally, pattern
 from muster.platform.database import Database, Statements
@@ -166,7 +165,7 @@ class Roster:
 
         Raises Invalid for an unknown status or order, and for a cursor of another order.
         """
-        edge = _Cursor.read(after or before, wanted.sort) if after or before else None
+        edge = Cursor.read(after or before, wanted.sort) if after or before else None
         _check(wanted)
         async with self._database.reading() as statements:
             few = await _few(statements, wanted)
@@ -182,8 +181,8 @@ class Roster:
             people=list(rows),
             total=counts.get(wanted.status, 0),
             counts=counts,
-            after=_Cursor.of(rows[-1], wanted.sort).written() if has_after else None,
-            before=_Cursor.of(rows[0], wanted.sort).written() if has_before else None,
+            after=Cursor.of(rows[-1], wanted.sort).written() if has_after else None,
+            before=Cursor.of(rows[0], wanted.sort).written() if has_before else None,
         )
 
     def stream(self, wanted: Filter) -> AsyncGenerator[PersonRow, None]:
@@ -195,7 +194,7 @@ class Roster:
         return self._batches(wanted)
 
     async def _batches(self, wanted: Filter) -> AsyncGenerator[PersonRow, None]:
-        edge: _Cursor | None = None
+        edge: Cursor | None = None
         batch = BATCH_AS_OF if wanted.as_of else BATCH
         while True:
             async with self._database.reading() as statements:
@@ -204,7 +203,7 @@ class Roster:
                 yield row
             if len(rows) < batch:
                 return
-            edge = _Cursor.of(rows[-1], wanted.sort)
+            edge = Cursor.of(rows[-1], wanted.sort)
 
     async def get(self, google_id: str, *, as_of: datetime | None = None) -> PersonDetail:
         """Somebody as they are, or as they were known at `as_of`. Raises NotFound."""
@@ -275,7 +274,7 @@ async def _counts(statements: Statements, wanted: Filter) -> dict[str, int]:
 
 async def _beyond(
     statements: Statements,
-    edge: "_Cursor | None",
+    edge: Cursor | None,
     wanted: Filter,
     *,
     limit: int,
@@ -297,11 +296,11 @@ async def _beyond(
     if few is not None:
         values["few"] = [google_id for google_id, status in few.items() if _is_wanted(status, wanted)]
     if edge:
-        values |= {"edge_key": edge.key, "edge_id": edge.google_id}
+        values |= {"edge_key": edge.key, "edge_id": edge.id}
     try:
         return await statements.rows(_Keyed, statement, values)
     except DataError as error:  # a forged cursor's key may not be of the column's type
-        raise Invalid(_NOT_OURS) from error
+        raise Invalid(NOT_OURS) from error
 
 
 def _is_wanted(status: str, wanted: Filter) -> bool:
@@ -312,33 +311,6 @@ _PAGE = sql.SQL(
     "SELECT {columns}, {key}::text AS sort_key FROM {people} AS people WHERE {condition} {edge} "
     "ORDER BY {key} {direction}, people.google_id {direction} LIMIT %(limit)s"
 )
-_NOT_OURS = "This page address is not one of ours. Start again from the first page."
-
-
-class _Cursor(msgspec.Struct, frozen=True, array_like=True):
-    """The edge of a page: the order it was made in, the key and the id of its last row."""
-
-    sort: str
-    key: str
-    google_id: str
-
-    @classmethod
-    def of(cls, row: _Keyed, sort: str) -> "_Cursor":
-        return cls(sort, row.sort_key, row.google_id)
-
-    def written(self) -> str:
-        """As it stands in an address."""
-        return base64.urlsafe_b64encode(msgspec.json.encode(self)).rstrip(b"=").decode()
-
-    @classmethod
-    def read(cls, text: str, sort: str) -> "_Cursor":
-        try:
-            cursor = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=cls)
-        except (msgspec.DecodeError, binascii.Error, ValueError) as error:
-            raise Invalid(_NOT_OURS) from error
-        if cursor.sort != sort or "\0" in cursor.key + cursor.google_id:
-            raise Invalid("This page address belongs to another order. Start again from the first page.")
-        return cursor
 
 
 def _sort(key: str) -> tuple[_Sort, bool]:
