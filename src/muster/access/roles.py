@@ -1,5 +1,6 @@
 """Who may do what, in one table an auditor can read."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -12,18 +13,54 @@ class Permission(StrEnum):
     DECIDE_REMOVALS = "decide who is removed"
     SEE_CHECKLIST = "see the checklist"
     PROVE_CHECKLIST = "prove the checklist"
+    SEE_ROLES = "see who has which role"
+    GRANT_ROLES = "grant and revoke roles"
+    SEE_SESSIONS = "see everybody's sessions and tokens"
+    END_SESSIONS = "end anybody's sessions and tokens"
+    SEE_AUDIT = "read the audit log"
+    SEE_SETTINGS = "see the settings in force"
 
 
 class Role(StrEnum):
     MEMBER = "member"
     SALES = "sales"
+    PEOPLE_TEAM = "people-team"
+    OPERATIONS = "operations"
+    AUDITOR = "auditor"
     ADMIN = "admin"
 
 
-_EVERYONE = frozenset({Permission.USE_PORTAL, Permission.SEE_PEOPLE})
+_EVERYBODY = frozenset({Permission.USE_PORTAL, Permission.SEE_PEOPLE})
 
 GRANTS: dict[Role, frozenset[Permission]] = {
-    Role.MEMBER: _EVERYONE,
-    Role.SALES: _EVERYONE,
+    Role.MEMBER: _EVERYBODY,
+    Role.SALES: _EVERYBODY,
+    Role.PEOPLE_TEAM: _EVERYBODY
+    | {Permission.SEE_SIGN_INS, Permission.SEE_PRIVATE, Permission.SYNC_PEOPLE, Permission.DECIDE_REMOVALS},
+    Role.OPERATIONS: _EVERYBODY
+    | {
+        Permission.SYNC_PEOPLE,
+        Permission.SEE_CHECKLIST,
+        Permission.PROVE_CHECKLIST,
+        Permission.SEE_ROLES,
+        Permission.SEE_SESSIONS,
+        Permission.END_SESSIONS,
+        Permission.SEE_SETTINGS,
+    },
+    Role.AUDITOR: _EVERYBODY
+    | {
+        Permission.SEE_SIGN_INS,
+        Permission.SEE_CHECKLIST,
+        Permission.SEE_ROLES,
+        Permission.SEE_SESSIONS,
+        Permission.SEE_AUDIT,
+        Permission.SEE_SETTINGS,
+    },
     Role.ADMIN: frozenset(Permission),
 }
+"""Everybody who signs in is a member; any other role is granted, and adds to it."""
+
+
+def granted(roles: Iterable[Role]) -> frozenset[Permission]:
+    """What these roles let somebody do, taken together."""
+    return frozenset().union(*(GRANTS[role] for role in roles))

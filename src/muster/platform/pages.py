@@ -92,19 +92,23 @@ class Pages:
         allowed = self._allowed(actor)
         owners = {route.nav.under for route in allowed if route.nav and route.nav.under}
         owner = next((one for one in owners if _within(path, one)), None)
-        return _entries(
-            [route for route in allowed if route.nav and owner in {route.path, route.nav.under}], path
-        )
+        places = [route for route in allowed if route.nav and owner in {route.path, route.nav.under}]
+        return _entries(places, path, is_within=True)
 
     def _allowed(self, actor: Actor) -> list[Route]:
         return [route for route in self._places if actor.may(route.may)]
 
 
-def _entries(places: Sequence[Route], path: str) -> list[NavEntry]:
+def _entries(places: Sequence[Route], path: str, *, is_within: bool = False) -> list[NavEntry]:
     # /people/syncs belongs to its own entry, not also to /people: the longest match is the place.
     here = max((route.path for route in places if _within(path, route.path)), key=len, default=None)
     return [
-        NavEntry(label=route.nav.label, href=route.path, icon=route.nav.icon, current=route.path == here)
+        NavEntry(
+            label=(is_within and route.nav.label_within) or route.nav.label,
+            href=route.path,
+            icon=route.nav.icon,
+            current=route.path == here,
+        )
         for route in places
         if route.nav
     ]

@@ -27,6 +27,7 @@ class Nav:
     """A place in the navigation; `order` runs from left to right.
 
     One `under` another place stands in that place's second row, and in the first as well if `is_top`.
+    In its own second row a place is called `label_within`, if that differs.
     """
 
     label: str
@@ -34,6 +35,7 @@ class Nav:
     order: int
     under: str = ""
     is_top: bool = True
+    label_within: str = ""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
