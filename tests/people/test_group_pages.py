@@ -9,7 +9,7 @@ import pytest
 from tests.town import Town, Visitor, problem
 
 from muster.people.groups import MemberFilter, Nesting
-from muster.people.person import folded
+from muster.platform.folding import folded
 
 _ROW = re.compile(r'<a href="/(?:groups|people)/([^"]+)" data-row>')
 

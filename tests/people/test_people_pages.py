@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 import pytest
 from tests.town import Town, Visitor, eventually, problem
 
-from muster.people.person import folded
 from muster.platform.actor import System
 from muster.platform.csv import _cell
+from muster.platform.folding import folded
 
 _ROW = re.compile(r'<a href="/people/(\d+)" data-row>')
 

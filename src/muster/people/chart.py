@@ -11,9 +11,9 @@ import msgspec
 from psycopg import sql
 
 from muster.errors import NotFound
-from muster.people.paging import BATCH, PAGE, Cut, Keyset, Order, Wanted, all_of, words
 from muster.people.person import Status
 from muster.platform.database import Database
+from muster.platform.paging import BATCH, PAGE, Cut, Keyset, Order, Wanted, all_of, words
 
 SECOND_LEVEL = 10
 """So many of each node's own reports stand below it; a link leads to all of them."""

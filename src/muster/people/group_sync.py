@@ -16,9 +16,9 @@ from muster.errors import VendorRefused
 from muster.people.directory_copy import DirectoryCopy
 from muster.people.google_api import Tally
 from muster.people.google_directory import GoogleDirectory, GoogleGroup, GoogleMember, PageTokenRefused
-from muster.people.person import folded
 from muster.people.runs import Claim, ListingNotBelieved, Runs, note_costs
 from muster.platform.database import Database, Transaction
+from muster.platform.folding import folded
 
 AT_ONCE = 8
 READ_AGAIN_AFTER = timedelta(hours=6)

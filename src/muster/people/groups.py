@@ -9,9 +9,9 @@ import msgspec
 from psycopg import sql
 
 from muster.errors import Invalid, NotFound
-from muster.people.paging import BATCH, PAGE, Cut, Keyset, Order, Wanted, all_of, words
 from muster.people.person import HERE, Status
 from muster.platform.database import Database
+from muster.platform.paging import BATCH, PAGE, Cut, Keyset, Order, Wanted, all_of, words
 
 REACHED_BATCH = 20_000
 """Everybody a group reaches is worked out anew for each batch, so batches are few."""

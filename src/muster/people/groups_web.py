@@ -21,9 +21,9 @@ from muster.people.groups import (
     MemberRow,
     members_of,
 )
-from muster.people.paging import ListQuery, href, links
 from muster.platform.csv import CsvResponse
 from muster.platform.pages import Pages
+from muster.platform.paging import ListQuery, href, links
 from muster.platform.routes import Nav, Request, Route
 
 _ROLES = {"": "Every role", "owner": "Owners", "manager": "Managers", "member": "Members"}

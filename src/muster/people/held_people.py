@@ -9,10 +9,10 @@ import msgspec
 from psycopg import sql
 
 from muster.errors import Invalid
-from muster.people.paging import PAGE, Cut, Keyset, Order, Wanted, all_of, words
 from muster.people.person import UNDELETE_WINDOW, Status
 from muster.people.removals import Removal
 from muster.platform.database import Database
+from muster.platform.paging import PAGE, Cut, Keyset, Order, Wanted, all_of, words
 
 ABSENCES = {"": "Everybody", "deleted": "Deleted, restorable", "unknown": "Unknown to Google"}
 STATUSES = {

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import msgspec
 
 from muster.errors import Invalid
-from muster.people.paging import LONGEST_SEARCH
-from muster.people.person import folded
 from muster.platform.database import Database
+from muster.platform.folding import folded
+from muster.platform.paging import LONGEST_SEARCH
 
 PAGE = 100
 

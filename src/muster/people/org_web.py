@@ -10,10 +10,10 @@ from muster.access.roles import Permission
 from muster.people.chart import NODES, Chart, ChartFilter, Node
 from muster.people.org_units import ORDERS, OrgUnit, OrgUnits
 from muster.people.org_units import PAGE as UNITS_PAGE
-from muster.people.paging import Cut, ListQuery, href, links
 from muster.people.sync import PeopleSync
 from muster.platform.csv import CsvResponse
 from muster.platform.pages import Pages
+from muster.platform.paging import Cut, ListQuery, href, links
 from muster.platform.routes import Nav, Request, Route
 
 

@@ -1,11 +1,12 @@
 """A person of the company: what is kept of a Workspace user, and when two readings are the same."""
 
 import hashlib
-import unicodedata
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 import msgspec
+
+from muster.platform.folding import folded
 
 UNDELETE_WINDOW = timedelta(days=20)
 """https://support.google.com/a/answer/1397578: how long a deleted user can be brought back."""
@@ -98,24 +99,3 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 _ENCODER = msgspec.json.Encoder()
-
-
-def folded(text: str) -> str:
-    """Without case and accents, so that "Zoë" is found by "zoe" and sorted beside it."""
-    return text.translate(_FOLDS).strip()
-
-
-class _Folds(dict[int, str]):
-    """Character → what it folds to, worked out when it is first met."""
-
-    def __missing__(self, code: int) -> str:
-        parts = unicodedata.normalize("NFKD", _UNFOLDABLE.get(chr(code), chr(code)))
-        folded = "".join(char for char in parts if not unicodedata.combining(char)).casefold()
-        self[code] = folded
-        return folded
-
-
-_UNFOLDABLE = {"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "æ": "ae", "Æ": "AE"}
-"""Letters that Unicode does not take apart, though people type them plain."""
-
-_FOLDS = _Folds()

@@ -18,11 +18,11 @@ from muster.people.held_people import (
     HeldRow,
     RemovalRow,
 )
-from muster.people.paging import ListQuery, href, links
 from muster.people.removals import Removal, Removals
 from muster.people.sync import PeopleSync
 from muster.platform.csv import CsvResponse
 from muster.platform.pages import Pages
+from muster.platform.paging import ListQuery, href, links
 from muster.platform.routes import Nav, Request, Route
 
 TYPED_ABOVE = 50

@@ -2,7 +2,7 @@
 
 from psycopg import sql
 
-from muster.people.person import folded
+from muster.platform.folding import folded
 
 LONGEST_SEARCH = 100
 

@@ -8,9 +8,9 @@ import msgspec
 from psycopg import sql
 
 from muster.errors import Invalid, NotFound
-from muster.people.paging import PAGE, Cut, Keyset, Order, Wanted, all_of
 from muster.people.runs import SyncRun
 from muster.platform.database import Database
+from muster.platform.paging import PAGE, Cut, Keyset, Order, Wanted, all_of
 
 KINDS = {"": "All", "people": "People", "groups": "Groups"}
 STATUSES = {

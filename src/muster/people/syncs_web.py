@@ -11,7 +11,6 @@ from muster.access.roles import Permission
 from muster.people import run_chart
 from muster.people.group_sync import GroupSync
 from muster.people.jobs import PeopleJobs
-from muster.people.paging import ListQuery, href, links
 from muster.people.push import PushChannels
 from muster.people.removals import Removals
 from muster.people.rereads import Rereads
@@ -21,6 +20,7 @@ from muster.people.sync_log import KINDS, RUNS, STATUSES, TRIALS, RunFilter, Run
 from muster.people.sync_words import advice_on, faults_of, in_words, seconds_left
 from muster.platform.csv import CsvResponse
 from muster.platform.pages import Pages
+from muster.platform.paging import ListQuery, href, links
 from muster.platform.routes import Nav, Request, Route
 
 _PICTURED = 30

@@ -12,8 +12,8 @@ from psycopg import sql
 from psycopg.errors import DataError
 
 from muster.errors import Invalid
-from muster.people.person import folded
 from muster.platform.database import Database
+from muster.platform.folding import folded
 
 PAGE = 50
 BATCH = 1000
