@@ -163,6 +163,8 @@ def is_key(node: ast.expr | None) -> bool:
             ast.BinOp(left=first, op=ast.Add()) | ast.JoinedStr(values=[ast.FormattedValue(value=first), *_])
         ):
             return is_key(first)
+        case ast.Starred(value=value) | ast.ListComp(elt=value) | ast.GeneratorExp(elt=value):
+            return is_key(value)
         case ast.IfExp(body=one, orelse=other):
             return is_key(one) and is_key(other)
         case ast.Call(func=ast.Name(id=maker)):
@@ -334,6 +336,8 @@ RULES: list[tuple[Rule, Callable[[], list[Source]], list[str]]] = [
             "await self._redis.delete(f'{name}:{SESSIONS}')",
             "await self._redis.flushdb()",
             "await script(keys=['people'])",
+            "await script(keys=[name for name in names])",
+            "await self._redis.delete(*names)",
             "def people_key(): return 'people'",
             "BullQueue('people', {'connection': client})",
             "BullQueue('people', {'connection': client, 'prefix': 'bull'})",

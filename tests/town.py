@@ -168,7 +168,8 @@ async def opened(settings: Settings) -> AsyncIterator[Town]:
     ):
         sandbox = Sandbox(settings.google_issuer, raw)
         await made.database.execute(
-            "TRUNCATE accounts, audit_log, people, people_syncs, people_chains, people_pages, "
+            "TRUNCATE accounts, account_roles, group_roles, rights_changes, api_tokens, audit_log, "
+            " people, people_syncs, people_chains, people_pages, "
             "people_changes, people_removals, people_removal_entries, people_rereads, push_channels, "
             "org_units, groups, group_members, workers, proofs RESTART IDENTITY"
         )

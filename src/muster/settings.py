@@ -33,6 +33,7 @@ _NAMES = {
     "environment": "MUSTER_ENVIRONMENT",
     "home": "MUSTER_HOME",
     "people_sync_every": "PEOPLE_SYNC_MINUTES",
+    "session_idle": "SESSION_IDLE_MINUTES",
     "people_removal_percent": "PEOPLE_REMOVAL_PERCENT",
 }
 """Fields whose setting is not simply called as they are."""
@@ -99,6 +100,7 @@ class Settings:
     google_admin_email: str = ""
     google_customer: str = "my_customer"
     google_directory_url: str = GOOGLE_DIRECTORY_URL
+    session_idle: timedelta = timedelta(minutes=60)
     people_sync_every: timedelta = timedelta(minutes=15)
     people_removal_percent: int = 5
     log_level: str = "info"
@@ -229,6 +231,7 @@ def _settings(env: FileAwareEnv) -> Settings:
         google_directory_url=_url(
             env, "GOOGLE_DIRECTORY_URL", GOOGLE_DIRECTORY_URL, {"http", "https"}
         ).rstrip("/"),
+        session_idle=_minutes(env, "SESSION_IDLE_MINUTES", 60),
         people_sync_every=_minutes(env, "PEOPLE_SYNC_MINUTES", 15),
         people_removal_percent=_percent(env, "PEOPLE_REMOVAL_PERCENT", 5),
         log_level=_log_level(env),

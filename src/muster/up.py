@@ -212,7 +212,7 @@ async def _furnish(settings: Settings) -> None:
     """In the sandbox, let Ben be of sales as the sandbox's papers say."""
     if settings.is_sandbox:
         async with portal(settings, application="muster-up") as made:
-            await made.accounts.invite("ben@acme.test", Role.SALES, by=System("sandbox"))
+            await made.grants.invite("ben@acme.test", Role.SALES, by=System("sandbox"))
 
 
 def _start(town: Town, name: str, command: list[str]) -> Child:

@@ -11,6 +11,9 @@ from muster.access.gate import Gate, Site
 from muster.access.google_signin import GoogleSignIn
 from muster.access.jobs import AccessJobs
 from muster.access.probes import AccessProbes
+from muster.access.rights import RightsBook
+from muster.access.role_grants import RoleGrants
+from muster.access.tokens import Tokens
 from muster.access.web import AccessPages
 from muster.dashboard.overview import Overviews
 from muster.dashboard.web import DashboardPages
@@ -28,7 +31,7 @@ from muster.people.held_people import HeldPeople
 from muster.people.history import History
 from muster.people.hook import PushHook
 from muster.people.jobs import PeopleJobs
-from muster.people.nesting import Nesting
+from muster.people.nesting import Nesting, group_ids_of
 from muster.people.org_units import OrgUnits
 from muster.people.org_web import OrgPages
 from muster.people.photos import Photos
@@ -54,6 +57,7 @@ from muster.platform.pages import Pages
 from muster.platform.probes import DatabaseProbes, HeaderProbe, JobProbes, RedisProbes
 from muster.platform.queue import Job, Queues
 from muster.platform.redis import Redis
+from muster.platform.rights_cache import RightsCache
 from muster.platform.routes import Route, unique
 from muster.platform.sessions import Sessions
 from muster.readiness.health import HealthPages
@@ -75,6 +79,9 @@ class Portal:
     sessions: Sessions
     heartbeats: Heartbeats
     accounts: Accounts
+    rights: RightsBook
+    grants: RoleGrants
+    tokens: Tokens
     directory: GoogleDirectory
     sync: PeopleSync
     groups: GroupSync
@@ -111,9 +118,16 @@ def make(settings: Settings, *, application: str) -> Portal:
     client = redis.connect(settings.redis_url.reveal())
     queues = Queues(settings.redis_url.reveal())
     http = outbound.client(_hosts(settings))
-    sessions = Sessions(client)
+    sessions = Sessions(client, idle=settings.session_idle)
     heartbeats = Heartbeats(database)
-    accounts = Accounts(database, sessions, admin_emails=settings.admin_emails, why_kept_out=why_kept_out)
+    rights = RightsBook(database, RightsCache(client), groups_of=group_ids_of)
+    accounts = Accounts(
+        database, sessions, rights, admin_emails=settings.admin_emails, why_kept_out=why_kept_out
+    )
+    grants = RoleGrants(
+        database, rights, admin_emails=settings.admin_emails, allowed_domains=settings.allowed_domains
+    )
+    tokens = Tokens(database, rights)
     google = GoogleSignIn(
         http,
         client,
@@ -132,15 +146,15 @@ def make(settings: Settings, *, application: str) -> Portal:
         base_url=settings.google_directory_url,
         customer=settings.google_customer,
     )
-    tokens = Csrf(settings.secret_key.reveal(), [key.reveal() for key in settings.secret_key_fallbacks])
+    forms = Csrf(settings.secret_key.reveal(), [key.reveal() for key in settings.secret_key_fallbacks])
     site = Site(public_url=settings.public_url, development=settings.environment == "development")
-    pages = Pages(tokens, sandbox=settings.is_sandbox)
+    pages = Pages(forms, sandbox=settings.is_sandbox)
     copy = DirectoryCopy(database, accounts)
     removals = Removals(database, copy, percent=settings.people_removal_percent)
     rereads = Rereads(database, directory, copy, removals)
     push = PushChannels(database, directory, address=_push_address(settings))
     sync = PeopleSync(database, directory, copy, removals, accounts, push)
-    groups = GroupSync(database, directory, copy)
+    groups = GroupSync(database, directory, copy, members_changed=rights.members_changed)
     roster, history = Roster(database), History(database)
     lines, nesting = ReportingLines(database), Nesting(database)
     people_jobs = PeopleJobs(sync, groups, rereads, push, queues, every=settings.people_sync_every)
@@ -225,6 +239,9 @@ def make(settings: Settings, *, application: str) -> Portal:
         sessions=sessions,
         heartbeats=heartbeats,
         accounts=accounts,
+        rights=rights,
+        grants=grants,
+        tokens=tokens,
         directory=directory,
         sync=sync,
         groups=groups,
@@ -234,9 +251,9 @@ def make(settings: Settings, *, application: str) -> Portal:
         google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
         proofs=proofs,
         pages=pages,
-        gate=Gate(sessions, tokens, site),
+        gate=Gate(sessions, rights, tokens, forms, site),
         routes=routes,
-        jobs=(*people_jobs.jobs(), *AccessJobs(accounts).jobs(), *ReadinessJobs(proofs).jobs()),
+        jobs=(*people_jobs.jobs(), *AccessJobs(accounts, rights).jobs(), *ReadinessJobs(proofs).jobs()),
     )
 
 

@@ -10,7 +10,7 @@ from muster.people.google_user import Record
 from muster.people.runs import SyncRun
 from muster.platform.actor import Actor
 
-ADA = Actor(account_id=1, email="ada@acme.test", name="Ada", role="admin", permissions=frozenset())
+ADA = Actor(account_id=1, email="ada@acme.test", name="Ada", roles=("admin",), permissions=frozenset())
 MANY = 60
 
 

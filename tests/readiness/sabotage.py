@@ -627,26 +627,46 @@ async def a_leaver_keeps_the_account(siege: Siege) -> AsyncIterator[None]:
     await siege.sql("UPDATE people SET status = 'active' WHERE email = 'cy@acme.test'")
 
 
-@saboteur("access.offboarded", sees="kept out, yet with a role or a session: ben@acme.test")
+@saboteur("access.offboarded", sees="kept out, yet with a role, a token or a session: ben@acme.test")
 async def a_leaver_keeps_a_session(siege: Siege) -> AsyncIterator[None]:
     await siege.stop_worker()
     async with siege.town.signed_in("ben@acme.test"):
-        await siege.sql("UPDATE accounts SET suspended_at = now(), role = 'member' WHERE email LIKE 'ben@%'")
+        await siege.sql("UPDATE accounts SET suspended_at = now() WHERE email LIKE 'ben@%'")
         yield
     await siege.sql("UPDATE accounts SET suspended_at = NULL WHERE email LIKE 'ben@%'")
     await siege.start_worker()
 
 
-@saboteur("access.offboarded", sees="kept out, yet with a role or a session: ben@acme.test")
+@saboteur("access.offboarded", sees="kept out, yet with a role, a token or a session: ben@acme.test")
 async def a_leaver_keeps_a_role(siege: Siege) -> AsyncIterator[None]:
     await siege.sql(
-        "INSERT INTO accounts (google_id, email, role, suspended_at) "
-        "SELECT google_id, email, 'sales', now() - interval '3 days' FROM people "
-        "WHERE email = 'ben@acme.test' ON CONFLICT (google_id) DO UPDATE SET role = 'sales', "
-        "suspended_at = now() - interval '3 days'"
+        "INSERT INTO accounts (google_id, email, suspended_at) "
+        "SELECT google_id, email, now() - interval '3 days' FROM people WHERE email = 'ben@acme.test' "
+        "ON CONFLICT (google_id) DO UPDATE SET suspended_at = now() - interval '3 days'",
+        "INSERT INTO account_roles SELECT id, 'sales', 'nobody' FROM accounts WHERE email = 'ben@acme.test'",
     )
     yield
-    await siege.sql("UPDATE accounts SET suspended_at = NULL, role = 'member' WHERE email = 'ben@acme.test'")
+    await siege.sql(
+        "DELETE FROM account_roles WHERE role = 'sales'",
+        "UPDATE accounts SET suspended_at = NULL WHERE email = 'ben@acme.test'",
+    )
+
+
+@saboteur("access.offboarded", sees="kept out, yet with a role, a token or a session: ben@acme.test")
+async def a_leaver_keeps_a_token(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql(
+        "INSERT INTO accounts (google_id, email, suspended_at) "
+        "SELECT google_id, email, now() - interval '3 days' FROM people WHERE email = 'ben@acme.test' "
+        "ON CONFLICT (google_id) DO UPDATE SET suspended_at = now() - interval '3 days'",
+        "INSERT INTO api_tokens (account_id, name, digest, last_four, scopes, expires_at) "
+        "SELECT id, 'forgotten', 'x', 'abcd', '{}', now() + interval '1 day' FROM accounts "
+        "WHERE email = 'ben@acme.test'",
+    )
+    yield
+    await siege.sql(
+        "DELETE FROM api_tokens",
+        "UPDATE accounts SET suspended_at = NULL WHERE email = 'ben@acme.test'",
+    )
 
 
 @saboteur("directory.fresh", sees="no listing has shown itself to be whole since 3 days ago")

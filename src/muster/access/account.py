@@ -6,10 +6,11 @@ from functools import partial
 
 import msgspec
 
+from muster.access.rights import Rights, RightsBook
 from muster.access.roles import Role
 from muster.errors import NotAllowed, Unavailable
 from muster.platform import audit
-from muster.platform.actor import Origin, System, Who
+from muster.platform.actor import Origin, System
 from muster.platform.database import Database, Transaction
 from muster.platform.sessions import LIFETIME, Sessions
 from muster.platform.telemetry import logger
@@ -38,7 +39,6 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     google_id: str | None
     email: str
     name: str
-    role: Role
 
     @property
     def account_id(self) -> int:
@@ -47,7 +47,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Voided(msgspec.Struct, frozen=True):
     id: int
-    role: str
+    roles: list[str]
 
 
 class _Suspended(msgspec.Struct, frozen=True):
@@ -66,6 +66,7 @@ class Accounts:
         self,
         database: Database,
         sessions: Sessions,
+        rights: RightsBook,
         *,
         admin_emails: Sequence[str],
         why_kept_out: Callable[[Transaction, str], Awaitable[str]],
@@ -73,33 +74,35 @@ class Accounts:
         """`why_kept_out` says, by id, why the directory lets somebody not in; empty when it does."""
         self._database = database
         self._sessions = sessions
+        self._rights = rights
         self._why_kept_out = why_kept_out
         self._admin_emails = frozenset(admin_emails)
 
-    async def sign_in(self, identity: Identity, origin: Origin) -> Account:
-        """The account of `identity`, made or brought up to date, with its audit row.
+    async def sign_in(self, identity: Identity, origin: Origin) -> Rights:
+        """What the account of `identity` may do; it is made or brought up to date, with its audit row.
 
         Raises AccountSuspended.
         """
         async with self._database.transaction() as tx:
             refused = await self._refused(tx, identity, origin)
-            account = None if refused else await self._let_in(tx, identity, origin)
-        if account is None:
+            rights = None if refused else await self._let_in(tx, identity, origin)
+        if rights is None:
             raise AccountSuspended(
                 f"Your account {refused}. If that has just been changed, "
                 "try again in a minute: Google is being asked."
             )
-        return account
+        return rights
 
-    async def _let_in(self, tx: Transaction, identity: Identity, origin: Origin) -> Account:
+    async def _let_in(self, tx: Transaction, identity: Identity, origin: Origin) -> Rights | None:
         account = await self._known(tx, identity) or await self._invited(tx, identity)
         if account is None:
             account = await self._created(tx, identity)
             await audit.record(tx, "accounts.created", by=account, subject=_subject(account), origin=origin)
-        if identity.email.casefold() in self._admin_emails and account.role is not Role.ADMIN:
-            account = await self._granted(tx, account, Role.ADMIN, by=account, origin=origin)
+        if identity.email.casefold() in self._admin_emails:
+            await self._make_admin(tx, account, origin)
         await audit.record(tx, "accounts.signed_in", by=account, subject=_subject(account), origin=origin)
-        return account
+        await self._rights.changed(tx, [account.id])  # of name and address, at least
+        return await self._rights.read(tx, account.id)
 
     async def _refused(self, tx: Transaction, identity: Identity, origin: Origin) -> str:
         """Why this person may not come in, written down; empty for whoever may."""
@@ -124,35 +127,23 @@ class Accounts:
             )
         return because
 
-    async def invite(self, email: str, role: Role, *, by: Who) -> None:
-        """Give whoever first signs in with `email` this role; nothing happens if the address is known."""
-        async with self._database.transaction() as tx:
-            # Of two who invite at once, the unique index lets one in.
-            invited = await tx.row(
-                Account,
-                """
-                INSERT INTO accounts (email, role)
-                SELECT %(email)s, %(role)s
-                WHERE NOT EXISTS (SELECT FROM accounts WHERE lower(email) = lower(%(email)s))
-                ON CONFLICT DO NOTHING
-                RETURNING id, google_id, email, name, role
-                """,
-                {"email": email, "role": role.value},
-            )
-            if invited:
-                await audit.record(
-                    tx, "accounts.invited", by=by, subject=_subject(invited), after={"role": role.value}
-                )
-
     async def suspend(self, tx: Transaction, google_ids: Sequence[str], *, because: str) -> None:
         """Void the accounts of these people, if they have any: no role, and within seconds no session."""
         voided = await tx.rows(
             _Voided,
             """
-            UPDATE accounts SET suspended_at = now(), suspended_because = %(because)s, role = 'member'
-            FROM (SELECT id, role FROM accounts WHERE google_id = ANY(%(ids)s) FOR UPDATE) AS before
-            WHERE accounts.id = before.id AND accounts.suspended_at IS NULL
-            RETURNING accounts.id, before.role
+            WITH voided AS (
+                UPDATE accounts SET suspended_at = now(), suspended_because = %(because)s
+                WHERE google_id = ANY(%(ids)s) AND suspended_at IS NULL RETURNING id
+            ), stripped AS (
+                DELETE FROM account_roles WHERE account_id IN (SELECT id FROM voided)
+                RETURNING account_id, role
+            ), revoked AS (
+                UPDATE api_tokens SET revoked_at = now()
+                WHERE account_id IN (SELECT id FROM voided) AND revoked_at IS NULL
+            )
+            SELECT id, ARRAY(SELECT role FROM stripped WHERE account_id = id ORDER BY role) AS roles
+            FROM voided
             """,
             {"because": because, "ids": list(google_ids)},
         )
@@ -162,10 +153,11 @@ class Accounts:
                 "accounts.suspended",
                 by=DIRECTORY,
                 subject=f"account:{account.id}",
-                before={"role": account.role},
-                after={"role": None, "because": because},
+                before={"roles": account.roles},
+                after={"roles": [], "because": because},
             )
         if voided:
+            await self._rights.changed(tx, [account.id for account in voided])
             tx.after_commit(partial(self._end_sessions_soon, [account.id for account in voided]))
 
     async def restore(self, tx: Transaction, google_ids: Sequence[str]) -> None:
@@ -179,6 +171,8 @@ class Accounts:
         )
         for account_id in restored:
             await audit.record(tx, "accounts.restored", by=DIRECTORY, subject=f"account:{account_id}")
+        if restored:
+            await self._rights.changed(tx, restored)
 
     async def end_sessions_of_suspended(self) -> int:
         """How many sessions were ended. Asked again and again: one may begin while its account is voided."""
@@ -190,15 +184,23 @@ class Accounts:
         return sum([await self._sessions.end_all(account_id) for account_id in suspended])
 
     async def list_not_kept_out(self) -> list[str]:
-        """The addresses of suspended accounts that still have a role or a session."""
+        """The addresses of suspended accounts that still have a role, a token or a session."""
         async with self._database.reading() as statements:
-            with_role = await statements.column(
-                "SELECT email FROM accounts WHERE suspended_at IS NOT NULL AND role <> 'member' LIMIT 100"
+            able = await statements.column(
+                """
+                SELECT email FROM accounts WHERE suspended_at IS NOT NULL AND (
+                    EXISTS (SELECT FROM account_roles WHERE account_id = accounts.id)
+                    OR EXISTS (
+                        SELECT FROM api_tokens
+                        WHERE account_id = accounts.id AND revoked_at IS NULL AND expires_at > now()
+                    )
+                ) LIMIT 100
+                """
             )
             lately = await statements.pairs(
                 "SELECT id, email FROM accounts WHERE suspended_at > now() - %s", [_LONGER_THAN_ANY_SESSION]
             )
-        return with_role + [email for account, email in lately.items() if await self._sessions.count(account)]
+        return able + [email for account, email in lately.items() if await self._sessions.count(account)]
 
     async def _end_sessions_soon(self, account_ids: Sequence[int]) -> None:
         try:
@@ -213,7 +215,7 @@ class Accounts:
             Account,
             """
             UPDATE accounts SET email = %s, name = %s, signed_in_at = now() WHERE google_id = %s
-            RETURNING id, google_id, email, name, role
+            RETURNING id, google_id, email, name
             """,
             [identity.email, identity.name, identity.google_id],
         )
@@ -224,7 +226,7 @@ class Accounts:
             """
             UPDATE accounts SET google_id = %s, name = %s, signed_in_at = now()
             WHERE google_id IS NULL AND lower(email) = lower(%s)
-            RETURNING id, google_id, email, name, role
+            RETURNING id, google_id, email, name
             """,
             [identity.google_id, identity.name, identity.email],
         )
@@ -236,7 +238,7 @@ class Accounts:
             """
             INSERT INTO accounts (google_id, email, name, signed_in_at) VALUES (%s, %s, %s, now())
             ON CONFLICT (google_id) DO UPDATE SET signed_in_at = now()
-            RETURNING id, google_id, email, name, role
+            RETURNING id, google_id, email, name
             """,
             [identity.google_id, identity.email, identity.name],
         )
@@ -244,20 +246,21 @@ class Accounts:
             raise LookupError("INSERT … RETURNING gave no row")
         return created
 
-    async def _granted(
-        self, tx: Transaction, account: Account, role: Role, *, by: Who, origin: Origin
-    ) -> Account:
-        await tx.execute("UPDATE accounts SET role = %s WHERE id = %s", [role.value, account.id])
-        await audit.record(
-            tx,
-            "roles.granted",
-            by=by,
-            subject=_subject(account),
-            before={"role": account.role.value},
-            after={"role": role.value},
-            origin=origin,
-        )
-        return msgspec.structs.replace(account, role=role)
+    async def _make_admin(self, tx: Transaction, account: Account, origin: Origin) -> None:
+        if await tx.execute(_GRANT, [account.id, Role.ADMIN.value, "ADMIN_EMAILS"]):
+            await audit.record(
+                tx,
+                "roles.granted",
+                by=account,
+                subject=_subject(account),
+                after={"role": Role.ADMIN.value, "because": "ADMIN_EMAILS"},
+                origin=origin,
+            )
+
+
+_GRANT = """
+INSERT INTO account_roles (account_id, role, granted_by) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING
+"""
 
 
 def _subject(account: Account) -> str:

@@ -1,6 +1,7 @@
 """What stands between a request and its handler: session and limit, permission, CSRF, a readable body."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -8,15 +9,17 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from muster.access.roles import GRANTS, Role
-from muster.errors import Invalid, NotAllowed, NotFound, NotSignedIn, TooLarge, TooMany
+from muster.access.rights import Rights, RightsBook
+from muster.access.tokens import Tokens
+from muster.errors import Invalid, NotAllowed, NotFound, NotSignedIn, TooLarge, TooMany, Unavailable
 from muster.platform import csrf
 from muster.platform.actor import Actor
 from muster.platform.addresses import hostname, is_loopback, netloc
 from muster.platform.csrf import Csrf
+from muster.platform.rate_limit import Allowance, caller_at
 from muster.platform.routes import Anyone, Request, Route, decoded
 from muster.platform.sessions import Session, Sessions
-from muster.platform.telemetry import bind
+from muster.platform.telemetry import bind, logger
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +41,23 @@ class Site:
     def attempt_cookie(self) -> str:
         return "__Host-attempt" if self.is_https else "muster_attempt"
 
+    def set_session_cookie(self, response: Response, session_id: str, lifetime: timedelta) -> None:
+        self.set_cookie(response, self.session_cookie, session_id, lifetime)
+
+    def set_cookie(self, response: Response, name: str, value: str, lifetime: timedelta) -> None:
+        response.set_cookie(
+            name,
+            value,
+            max_age=int(lifetime.total_seconds()),
+            path="/",
+            secure=self.is_https,
+            httponly=True,
+            samesite="lax",
+        )
+
+    def drop_cookie(self, response: Response, name: str) -> None:
+        response.delete_cookie(name, path="/", secure=self.is_https, httponly=True, samesite="lax")
+
     def base_url(self, request: Request) -> str:
         """PUBLIC_URL; in development also whichever loopback name the browser used, so that
         `localhost` and `127.0.0.1` both keep their cookies through a sign-in.
@@ -54,9 +74,13 @@ class Site:
 class Gate:
     """Every route but the bare ones goes through here; a handler runs only for who may call it."""
 
-    def __init__(self, sessions: Sessions, tokens: Csrf, site: Site) -> None:
+    def __init__(
+        self, sessions: Sessions, rights: RightsBook, tokens: Tokens, csrf_tokens: Csrf, site: Site
+    ) -> None:
         self._sessions = sessions
+        self._rights = rights
         self._tokens = tokens
+        self._csrf_tokens = csrf_tokens
         self._site = site
 
     def guard(self, route: Route) -> ASGIApp:
@@ -74,28 +98,68 @@ class Gate:
                 return
             finally:
                 await request.close()
+            if renewed := scope["state"].get("renewed_id"):
+                self._site.set_session_cookie(response, *renewed)
             await response(scope, receive, send)
 
         return guarded
 
     async def _admit(self, route: Route, request: Request) -> None:
-        state = request.scope["state"]
-        session_id = None if route.may is Anyone.MAY else request.cookies.get(self._site.session_cookie)
-        admission = await self._sessions.admit(session_id, state["address"], route.rate)
-        state["allowance"] = admission.allowance
-        if not admission.allowance.granted:
-            raise TooMany(
-                "Too many requests. Please wait a moment.", retry_after=admission.allowance.retry_after
-            )
+        """Find out who asks and count the request, in that order for whoever comes with a token."""
+        bearer = _bearer(request) if route.takes_tokens else None
         if route.may is Anyone.MAY:
+            await self._count(route, request, caller_at(request.origin.address))
             return
-        if admission.session is None:
-            raise NotSignedIn("Please sign in.")
-        actor = _actor(admission.session)
-        state["actor"], state["session_id"] = actor, session_id
-        bind(account=actor.account_id)
-        if not actor.may(route.may):
+        if bearer is not None:
+            await self._admit_token(route, request, bearer)
+        else:
+            await self._admit_session(route, request)
+        if not request.actor.may(route.may):
             raise NotAllowed(f"Your role does not let you {route.may}.")
+
+    async def _admit_session(self, route: Route, request: Request) -> None:
+        session_id = request.cookies.get(self._site.session_cookie)
+        admission = await self._sessions.admit(session_id, caller_at(request.origin.address), route.rate)
+        _take(request, admission.allowance)
+        session = admission.session
+        rights = await self._rights.of(session.account_id, kept=admission.rights) if session else None
+        if session_id is None or session is None or rights is None:
+            raise NotSignedIn("Please sign in.")
+        if rights.stamp != admission.stamp:
+            session_id = await self._renewed(request, session_id, session, rights)
+        state = request.scope["state"]
+        state["session_id"], state["sign_in"], state["via"] = session_id, session.sign_in, "browser"
+        _become(request, actor(rights))
+
+    async def _renewed(self, request: Request, session_id: str, session: Session, rights: Rights) -> str:
+        """The id by which the session goes on: another one, now that it may do more or less."""
+        renewed = await self._sessions.rotate(session_id, session, stamp=rights.stamp)
+        if renewed is None:
+            return session_id
+        remaining = session.started_at + self._sessions.lifetime - datetime.now(UTC)
+        request.scope["state"]["renewed_id"] = (renewed, remaining)
+        return renewed
+
+    async def _admit_token(self, route: Route, request: Request, bearer: str) -> None:
+        # Who only guesses is counted by address, before the database is asked about the guess.
+        holder = await self._tokens.holder_of(bearer, request.origin) if self._tokens.is_one(bearer) else None
+        if holder is None:
+            await self._count(route, request, caller_at(request.origin.address))
+            raise NotSignedIn("This token does not exist, has expired or was revoked.")
+        await self._count(route, request, f"account:{holder.actor.account_id}")
+        request.scope["state"]["via"] = f"token:{holder.token_name}"
+        _become(request, holder.actor)
+
+    async def _count(self, route: Route, request: Request, caller: str) -> None:
+        """Count a request that comes without a session."""
+        try:
+            admission = await self._sessions.admit(None, caller, route.rate)
+        except Unavailable as error:
+            if not route.rate.fails_open:
+                raise
+            logger.warning("request_not_counted", limit=route.rate.name, error=str(error))
+        else:
+            _take(request, admission.allowance)
 
     async def _check_csrf(self, route: Route, request: Request) -> None:
         if route.method in csrf.SAFE_METHODS:
@@ -105,10 +169,10 @@ class Gate:
             origin=request.headers.get("origin"),
             hosts=self._site.hosts(request),
         )
-        if route.may is Anyone.MAY:
+        if "sign_in" not in request.scope["state"]:
             return  # no session that a forged request could use
         token = request.headers.get(csrf.HEADER) or (await _form(request)).get(csrf.FIELD, "")
-        self._tokens.check_token(request.session_id, token)
+        self._csrf_tokens.check_token(request.sign_in, token)
 
     async def _handle(self, route: Route, request: Request) -> Response:
         _check_path(request)
@@ -121,19 +185,34 @@ class Gate:
         return Response(msgspec.json.encode(answer), media_type="application/json")
 
 
-def _actor(session: Session) -> Actor:
-    """Whoever the session stands for, with what this release lets their role do."""
-    try:
-        granted = GRANTS[Role(session.role)]
-    except ValueError as error:
-        raise NotSignedIn("Please sign in again: your role has changed.") from error
+def actor(rights: Rights) -> Actor:
     return Actor(
-        account_id=session.account_id,
-        email=session.email,
-        name=session.name,
-        role=session.role,
-        permissions=frozenset(permission.value for permission in granted),
+        account_id=rights.account_id,
+        email=rights.email,
+        name=rights.name,
+        roles=tuple(role.value for role in rights.roles),
+        permissions=frozenset(permission.value for permission in rights.permissions),
     )
+
+
+def _become(request: Request, who: Actor) -> None:
+    request.scope["state"]["actor"] = who
+    bind(account=who.account_id)
+
+
+def _take(request: Request, allowance: Allowance) -> None:
+    request.scope["state"]["allowance"] = allowance
+    if not allowance.granted:
+        raise TooMany("Too many requests. Please wait a moment.", retry_after=allowance.retry_after)
+
+
+def _bearer(request: Request) -> str | None:
+    """The token of `Authorization: Bearer …`, "" for anything else that stands there, None for nothing."""
+    given = request.headers.get("authorization")
+    if given is None:
+        return None
+    scheme, _, token = given.partition(" ")
+    return token.strip() if scheme.casefold() == "bearer" else ""
 
 
 def _check_path(request: Request) -> None:

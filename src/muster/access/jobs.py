@@ -3,12 +3,14 @@
 from datetime import timedelta
 
 from muster.access.account import Accounts
+from muster.access.rights import RightsBook
 from muster.platform.queue import Job, Work
 
 
 class AccessJobs:
-    def __init__(self, accounts: Accounts) -> None:
+    def __init__(self, accounts: Accounts, rights: RightsBook) -> None:
         self._accounts = accounts
+        self._rights = rights
 
     def jobs(self) -> list[Job]:
         return [
@@ -19,8 +21,19 @@ class AccessJobs:
                 every=timedelta(seconds=30),
                 deadline=timedelta(seconds=25),
                 attempts=1,
-            )
+            ),
+            Job(
+                name="access.tell_rights",
+                queue="upkeep",
+                run=self._tell_rights,
+                every=timedelta(seconds=30),
+                deadline=timedelta(seconds=25),
+                attempts=1,
+            ),
         ]
 
     async def _end_sessions(self, work: Work) -> None:
         await self._accounts.end_sessions_of_suspended()
+
+    async def _tell_rights(self, work: Work) -> None:
+        await self._rights.tell_again()

@@ -1,7 +1,8 @@
 """Signing in and out."""
 
+import secrets
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import msgspec
@@ -106,7 +107,7 @@ class AccessPages:
             browser=request.cookies.get(self._site.attempt_cookie, ""),
         )
         response = RedirectResponse(begun.url, status_code=303)
-        self._set_cookie(response, self._site.attempt_cookie, begun.browser, ATTEMPT_LIFETIME)
+        self._site.set_cookie(response, self._site.attempt_cookie, begun.browser, ATTEMPT_LIFETIME)
         return response
 
     async def finish(self, request: Request, asked: Callback) -> Response:
@@ -118,7 +119,7 @@ class AccessPages:
             browser=request.cookies.get(self._site.attempt_cookie, ""),
         )
         try:
-            account = await self._accounts.sign_in(finished.identity, request.origin)
+            rights = await self._accounts.sign_in(finished.identity, request.origin)
         except AccountSuspended:
             await self._look_again(finished.identity.google_id)
             raise
@@ -127,18 +128,17 @@ class AccessPages:
             await self._sessions.end(earlier)
         session_id = await self._sessions.start(
             Session(
-                account_id=account.id,
-                email=account.email,
-                name=account.name,
-                role=account.role.value,
+                account_id=rights.account_id,
+                sign_in=secrets.token_urlsafe(16),
                 started_at=datetime.now(UTC),
                 user_agent=request.headers.get("user-agent", "")[:200],
                 address=request.origin.address,
-            )
+            ),
+            stamp=rights.stamp,
         )
-        logger.info("signed_in", account=account.id)
+        logger.info("signed_in", account=rights.account_id)
         response = RedirectResponse(finished.next, status_code=303)
-        self._set_cookie(response, self._site.session_cookie, session_id, self._sessions.lifetime)
+        self._site.set_session_cookie(response, session_id, self._sessions.lifetime)
         return response
 
     async def sign_out(self, request: Request) -> Response:
@@ -152,23 +152,9 @@ class AccessPages:
                 origin=request.origin,
             )
         response = RedirectResponse("/sign-in", status_code=303)
-        self._drop_cookie(response, self._site.session_cookie)
+        self._site.drop_cookie(response, self._site.session_cookie)
         response.headers["clear-site-data"] = '"cache"'
         return response
-
-    def _set_cookie(self, response: Response, name: str, value: str, lifetime: timedelta) -> None:
-        response.set_cookie(
-            name,
-            value,
-            max_age=int(lifetime.total_seconds()),
-            path="/",
-            secure=self._site.is_https,
-            httponly=True,
-            samesite="lax",
-        )
-
-    def _drop_cookie(self, response: Response, name: str) -> None:
-        response.delete_cookie(name, path="/", secure=self._site.is_https, httponly=True, samesite="lax")
 
 
 def safe_path(path: str) -> str:

@@ -5,7 +5,7 @@ that they moved, and otherwise in turn, so many in each run.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -50,10 +50,19 @@ class GroupSync(Runs):
     kind = "groups"
     asked_action = "groups.sync_asked"
 
-    def __init__(self, database: Database, directory: GoogleDirectory, copy: DirectoryCopy) -> None:
+    def __init__(
+        self,
+        database: Database,
+        directory: GoogleDirectory,
+        copy: DirectoryCopy,
+        *,
+        members_changed: Callable[[Transaction], Awaitable[None]],
+    ) -> None:
+        """`members_changed` is told, in the transaction, when somebody came into a group or left one."""
         super().__init__(database)
         self._directory = directory
         self._copy = copy
+        self._members_changed = members_changed
 
     @override
     async def _do(self, run: Claim, tally: Tally) -> str | None:
@@ -118,6 +127,8 @@ class GroupSync(Runs):
             if not run.dry_run:
                 await tx.execute("UPDATE groups SET removed_at = now() WHERE google_id = ANY(%s)", [unseen])
                 await tx.execute(_EMPTY, {"ids": unseen, "sync_id": run.id})
+                if unseen:
+                    await self._members_changed(tx)
             await tx.execute("UPDATE people_syncs SET removed = %s WHERE id = %s", [len(unseen), run.id])
 
     async def _read_members(self, run: Claim, directory: GoogleDirectory, tally: Tally) -> str | None:
@@ -142,7 +153,8 @@ class GroupSync(Runs):
                 async with self._database.transaction(deadline=DEADLINE) as tx:
                     await self.hold(tx, run)
                     if group.is_believable(members):
-                        await _write_members(tx, run, group, members)
+                        if await _write_members(tx, run, group, members):
+                            await self._members_changed(tx)
                     else:
                         short += 1
                         await tx.execute(
@@ -187,8 +199,11 @@ async def _write_groups(tx: Transaction, groups: Sequence[GoogleGroup], *, dry_r
     return _Written(created=len(groups) - known, updated=differing)
 
 
-async def _write_members(tx: Transaction, run: Claim, group: _Due, members: Sequence[GoogleMember]) -> None:
-    """Write the difference, also into the history of whoever came or went, unless this is the first look."""
+async def _write_members(tx: Transaction, run: Claim, group: _Due, members: Sequence[GoogleMember]) -> bool:
+    """Write the difference, also into the history of whoever came or went, unless this is the first look.
+
+    False if there was none.
+    """
     known = {member.id or member.email: member for member in members}
     counts = await tx.row(
         _Members,
@@ -203,14 +218,16 @@ async def _write_members(tx: Transaction, run: Claim, group: _Due, members: Sequ
             "roles": [member.role for member in known.values()],
         },
     )
-    if counts and (counts.added or counts.removed):
-        await tx.execute(
-            """
-            UPDATE people_syncs SET members_added = members_added + %s, members_removed = members_removed + %s
-            WHERE id = %s
-            """,
-            [counts.added, counts.removed, run.id],
-        )
+    if counts is None or not (counts.added or counts.removed):
+        return False
+    await tx.execute(
+        """
+        UPDATE people_syncs SET members_added = members_added + %s, members_removed = members_removed + %s
+        WHERE id = %s
+        """,
+        [counts.added, counts.removed, run.id],
+    )
+    return True
 
 
 class _Members(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from muster.people.push import Message, PushChannels
 from muster.platform.rate_limit import Limit
 from muster.platform.routes import Anyone, Request, Route
 
-PUSHED = Limit(name="push", times=6000, per=timedelta(minutes=1))
+PUSHED = Limit(name="push", times=6000, per=timedelta(minutes=1), fails_open=False)
 """A whole department may be moved at once; Google sends again what is refused."""
 
 

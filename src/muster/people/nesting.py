@@ -3,7 +3,7 @@
 import msgspec
 
 from muster.people.person import HERE, Status
-from muster.platform.database import Database
+from muster.platform.database import Database, Statements
 
 DEEPEST = 12
 MOST = 500
@@ -65,6 +65,25 @@ class Nesting:
             )
         return list(found.values())
 
+
+async def group_ids_of(statements: Statements, google_id: str) -> list[str]:
+    """The ids of the groups that a person is in by whichever way, for deciding what they may do."""
+    return await statements.column(_GROUP_IDS, {"google_id": google_id, "here": [*HERE], "deepest": DEEPEST})
+
+
+_GROUP_IDS = """
+WITH RECURSIVE way AS (
+    SELECT 1 AS height, group_id FROM group_members
+    WHERE member_id = %(google_id)s OR (kind = 'customer' AND EXISTS (
+        SELECT FROM people WHERE google_id = %(google_id)s AND status = ANY(%(here)s)
+    ))
+    UNION
+    SELECT height + 1, edge.group_id
+    FROM way JOIN group_members AS edge ON edge.member_id = way.group_id AND edge.kind = 'group'
+    WHERE height < %(deepest)s
+)
+SELECT DISTINCT group_id FROM way JOIN groups ON google_id = group_id WHERE removed_at IS NULL
+"""
 
 _STEPS = """
 WITH RECURSIVE way AS (

@@ -10,6 +10,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
     request_id: str = ""
     address: str = ""
+    via: str = ""
 
 
 class Who(Protocol):
@@ -22,12 +23,12 @@ class Who(Protocol):
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
-    """A signed-in person with what they may do."""
+    """A person with what they may do: all that their roles grant, or what the token they came with is for."""
 
     account_id: int
     email: str
     name: str
-    role: str
+    roles: tuple[str, ...]
     permissions: frozenset[str]
 
     def may(self, permission: str) -> bool:

@@ -1,8 +1,8 @@
 """Two locks on every unsafe request: where the browser says it comes from, and a token of the form.
 
-The token is an HMAC of the session id, so nothing is stored and it dies with the session. Each page
-carries it under a mask of its own: pages are compressed, and what repeats can be guessed by length
-(https://www.breachattack.com).
+The token is an HMAC of the sign-in, so nothing is stored and it dies with the session, though not when
+the session gets another id. Each page carries it under a mask of its own: pages are compressed, and what
+repeats can be guessed by length (https://www.breachattack.com).
 """
 
 import hmac
@@ -22,14 +22,14 @@ class Csrf:
     def __init__(self, key: str, fallbacks: Sequence[str] = ()) -> None:
         self._keys = (key, *fallbacks)
 
-    def token(self, session_id: str) -> str:
+    def token(self, sign_in: str) -> str:
         mask = secrets.token_bytes(_SIZE)
-        return (mask + _xor(mask, _mac(self._keys[0], session_id))).hex()
+        return (mask + _xor(mask, _mac(self._keys[0], sign_in))).hex()
 
-    def check_token(self, session_id: str, token: str) -> None:
+    def check_token(self, sign_in: str, token: str) -> None:
         """Raises NotAllowed unless `token` was made for this session by the present or an earlier key."""
         given = _unmasked(token)
-        if not any(hmac.compare_digest(_mac(key, session_id), given) for key in self._keys):
+        if not any(hmac.compare_digest(_mac(key, sign_in), given) for key in self._keys):
             raise NotAllowed("This form was not made for your session. Reload the page and send it again.")
 
 
@@ -45,8 +45,8 @@ def check_site(*, site: str | None, origin: str | None, hosts: frozenset[str]) -
         raise NotAllowed("This request came from another site.")
 
 
-def _mac(key: str, session_id: str) -> bytes:
-    return hmac.digest(key.encode(), b"csrf:" + session_id.encode(), "sha256")
+def _mac(key: str, sign_in: str) -> bytes:
+    return hmac.digest(key.encode(), b"csrf:" + sign_in.encode(), "sha256")
 
 
 def _unmasked(token: str) -> bytes:

@@ -9,9 +9,8 @@ import msgspec
 from starlette.responses import Response
 
 from muster import __version__
-from muster.platform.routes import Anyone, Problem, Request, Route
+from muster.platform.routes import API, Anyone, Problem, Request, Route
 
-API = "/api/v1"
 _PARAMETER = re.compile(r"\{(\w+)(?::(\w+))?\}")
 _REFUSALS = (
     HTTPStatus.UNAUTHORIZED,
@@ -55,9 +54,12 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"session": {"type": "apiKey", "in": "cookie", "name": "__Host-session"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "__Host-session"},
+            },
         },
-        "security": [{"session": []}],
+        "security": [{"token": []}, {"session": []}],
     }
 
 

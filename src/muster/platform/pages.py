@@ -76,7 +76,7 @@ class Pages:
             second_nav=self._second_navigation(actor, request.url.path) if actor else [],
             person=_person(actor) if actor else None,
             sandbox=self._sandbox,
-            csrf=self._csrf.token(state["session_id"]) if actor else "",
+            csrf=self._csrf.token(state["sign_in"]) if actor else "",
             nonce=state["nonce"],
             request_id=state["request_id"],
             now=datetime.now(UTC),
@@ -176,7 +176,10 @@ def initials(name: str) -> str:
 
 def _person(actor: Actor) -> Person:
     return Person(
-        name=actor.name, email=actor.email, initials=initials(actor.name), role_label=actor.role.capitalize()
+        name=actor.name,
+        email=actor.email,
+        initials=initials(actor.name),
+        role_label=", ".join(actor.roles).capitalize(),
     )
 
 

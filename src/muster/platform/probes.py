@@ -138,7 +138,7 @@ class RedisProbes:
         return f"{seen} keys looked at, all under {', '.join(PREFIXES)}"
 
     async def sessions(self) -> str:
-        canary = Session(account_id=0, email="", name="canary", role="", started_at=datetime.now(UTC))
+        canary = Session(account_id=0, sign_in="canary", started_at=datetime.now(UTC))
         session_id = await self._sessions.start(canary)
         try:
             with answering():

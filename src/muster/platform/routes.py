@@ -13,6 +13,8 @@ from muster.errors import Invalid
 from muster.platform.actor import Actor, Origin
 from muster.platform.rate_limit import READING, WRITING, Limit
 
+API = "/api/v1"
+
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 
 
@@ -65,8 +67,14 @@ class Request(StarletteRequest):
         return str(self.scope["state"]["session_id"])
 
     @property
+    def sign_in(self) -> str:
+        """What a sign-in is known by, whichever id its session has; forms are made for it."""
+        return str(self.scope["state"]["sign_in"])
+
+    @property
     def origin(self) -> Origin:
-        return Origin(request_id=self.scope["state"]["request_id"], address=self.scope["state"]["address"])
+        state = self.scope["state"]
+        return Origin(request_id=state["request_id"], address=state["address"], via=state.get("via", ""))
 
 
 Handler = Callable[..., Awaitable[Response | msgspec.Struct]]
@@ -92,6 +100,11 @@ class Route:
     @property
     def rate(self) -> Limit:
         return self.limit or (READING if self.method == "GET" else WRITING)
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether a program may come with a token of its owner's, in place of a session."""
+        return self.path.startswith(f"{API}/")
 
 
 def unique(routes: Iterable[Route]) -> tuple[Route, ...]:

@@ -2,21 +2,30 @@
 
 A session is a hash at `sess:{sha256 of its id}`; the id itself is only ever in the cookie, so a
 copy of Redis signs nobody in. It ends 24 hours after sign-in whatever happens, after an hour
-without a request, and when it is ended by hand. `sess:account:{id}` lists an account's sessions.
+without a request, and when it is ended by hand. When its owner's rights have changed it gets
+another id; the old one holds for a few seconds, for requests that are on their way.
+
+`sess:account:{id}` lists an account's sessions, `sess:all` everybody's by the time of sign-in.
 """
 
 import hashlib
+import re
 import secrets
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 
 from muster.platform.rate_limit import Allowance, Limit
 from muster.platform.redis import CACHE, SESSIONS, Redis, answering
+from muster.platform.rights_cache import epoch_key, rights_key
 
 LIFETIME = timedelta(hours=24)
 IDLE = timedelta(hours=1)
+GRACE = timedelta(seconds=10)
+"""How long an id that was replaced still holds."""
 
 _SEEN_EVERY = timedelta(seconds=10)
 """How exact "last seen" is; writing it on every request would put each one in Redis's log."""
@@ -24,40 +33,60 @@ _SEEN_EVERY = timedelta(seconds=10)
 _RATE_KEY_TTL = timedelta(minutes=5)
 """Rate keys live under `cache:`, whose entries live 5 to 60 minutes."""
 
+_BATCH = 200
+_NAME = re.compile(r"[0-9a-f]{64}")
+
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """A sign-in: whose, and from where. What its role may do is decided anew at every request."""
+    """A sign-in: whose, when and from where. `sign_in` stays when the session gets another id, so
+    that the forms of open pages still hold.
+    """
 
     account_id: int
-    email: str
-    name: str
-    role: str
+    sign_in: str
     started_at: datetime
     user_agent: str = ""
     address: str = ""
 
 
+class OpenSession(msgspec.Struct, frozen=True, kw_only=True):
+    """A session as lists show it; `id` names it and opens nothing."""
+
+    id: str
+    session: Session
+    seen_at: datetime
+    ends_at: datetime
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Admission:
-    """The answer of the one trip: who this is, if anyone, and whether they may go on."""
+    """The answer of the one trip: who this is, if anyone, and whether they may go on.
+
+    `rights` is what the cache holds of the account, None if it has to be read; `stamp` is of the
+    rights that the session was last given an id for.
+    """
 
     session: Session | None
+    rights: bytes | None
+    stamp: str
     allowance: Allowance
 
 
 _ADMIT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local caller, body = ARGV[1], false
+local caller, body, rights, stamp = ARGV[1], false, false, ''
 if KEYS[1] ~= '' then
-  local found = redis.call('HMGET', KEYS[1], 'session', 'account', 'seen')
+  local found = redis.call('HMGET', KEYS[1], 'session', 'account', 'seen', 'stamp')
   if found[1] then
     local quiet = now - tonumber(found[3])
     if quiet > tonumber(ARGV[2]) then
       redis.call('DEL', KEYS[1])
     else
-      body, caller = found[1], 'account:' .. found[2]
+      body, caller, stamp = found[1], 'account:' .. found[2], found[4] or ''
       if quiet > tonumber(ARGV[3]) then redis.call('HSET', KEYS[1], 'seen', now) end
+      local kept = redis.call('HMGET', ARGV[8] .. found[2], 'body', 'epoch')
+      if kept[1] and kept[2] == redis.call('GET', KEYS[2]) then rights = kept[1] end
     end
   end
 end
@@ -65,36 +94,76 @@ local key = ARGV[4] .. caller
 local interval, times = tonumber(ARGV[5]), tonumber(ARGV[6])
 local due = math.max(tonumber(redis.call('GET', key) or 0), now) + interval
 local wait = due - now - interval * times
-if wait > 0 then return {body, 0, 0, math.ceil(wait)} end
+if wait > 0 then return {body, rights, stamp, 0, 0, math.ceil(wait)} end
 redis.call('SET', key, tostring(due), 'PX', math.max(tonumber(ARGV[7]), math.ceil(due - now)))
-return {body, 1, math.floor(-wait / interval), 0}
+return {body, rights, stamp, 1, math.floor(-wait / interval), 0}
 """
 
 _START = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', KEYS[1], 'session', ARGV[1], 'account', ARGV[2], 'seen', now)
+redis.call('HSET', KEYS[1], 'session', ARGV[1], 'account', ARGV[2], 'seen', now, 'stamp', ARGV[4])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 for _, other in ipairs(redis.call('SMEMBERS', KEYS[2])) do
   if redis.call('EXISTS', other) == 0 then redis.call('SREM', KEYS[2], other) end
 end
 redis.call('SADD', KEYS[2], KEYS[1])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - ARGV[3])
+redis.call('ZADD', KEYS[3], now, KEYS[1])
+redis.call('PEXPIRE', KEYS[3], ARGV[3])
 return now
+"""
+
+_ROTATE = """
+local found = redis.call('HMGET', KEYS[1], 'session', 'account', 'seen', 'replaced')
+local left = redis.call('PTTL', KEYS[1])
+if not found[1] or found[4] or left <= tonumber(ARGV[2]) then return 0 end
+redis.call('HSET', KEYS[2], 'session', found[1], 'account', found[2], 'seen', found[3], 'stamp', ARGV[1])
+redis.call('PEXPIRE', KEYS[2], left)
+redis.call('HSET', KEYS[1], 'replaced', 1)
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('SADD', KEYS[3], KEYS[2])
+redis.call('ZADD', KEYS[4], redis.call('ZSCORE', KEYS[4], KEYS[1]) or 0, KEYS[2])
+redis.call('ZREM', KEYS[4], KEYS[1])
+return 1
+"""
+
+_END = """
+if ARGV[1] ~= '' and redis.call('HGET', KEYS[1], 'account') ~= ARGV[1] then return 0 end
+redis.call('ZREM', KEYS[2], KEYS[1])
+return redis.call('DEL', KEYS[1])
 """
 
 _END_ALL = """
 local ended = 0
-for _, key in ipairs(redis.call('SMEMBERS', KEYS[1])) do ended = ended + redis.call('DEL', key) end
-redis.call('DEL', KEYS[1])
+for _, key in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  if key ~= ARGV[1] then
+    ended = ended + redis.call('DEL', key)
+    redis.call('ZREM', KEYS[2], key)
+    redis.call('SREM', KEYS[1], key)
+  end
+end
 return ended
 """
-
 
 _COUNT = """
 local alive = 0
 for _, key in ipairs(redis.call('SMEMBERS', KEYS[1])) do alive = alive + redis.call('EXISTS', key) end
 return alive
+"""
+
+_SHOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local shown = {}
+for index, key in ipairs(KEYS) do
+  local found = redis.call('HMGET', key, 'session', 'seen', 'replaced')
+  if found[1] and not found[3] and now - tonumber(found[2]) <= tonumber(ARGV[1]) then
+    shown[#shown + 1] = {index, found[1], found[2], now + redis.call('PTTL', key)}
+  end
+end
+return shown
 """
 
 
@@ -105,43 +174,49 @@ class Sessions:
         self._lifetime = lifetime
         self._admit = redis.register_script(_ADMIT)
         self._start = redis.register_script(_START)
+        self._rotate = redis.register_script(_ROTATE)
+        self._end = redis.register_script(_END)
         self._end_all = redis.register_script(_END_ALL)
         self._count = redis.register_script(_COUNT)
+        self._show = redis.register_script(_SHOW)
 
     @property
     def lifetime(self) -> timedelta:
         return self._lifetime
 
-    async def start(self, session: Session) -> str:
+    async def start(self, session: Session, *, stamp: str = "") -> str:
         """A new session; what is returned goes into the cookie and nowhere else."""
         session_id = secrets.token_urlsafe(32)
         with answering():
             await self._start(
-                keys=[session_key(session_id), _account_key(session.account_id)],
-                args=[msgspec.json.encode(session), session.account_id, _ms(self._lifetime)],
+                keys=[session_key(session_id), _account_key(session.account_id), _all_key()],
+                args=[msgspec.json.encode(session), session.account_id, _ms(self._lifetime), stamp],
             )
         return session_id
 
-    async def admit(self, session_id: str | None, address: str, limit: Limit) -> Admission:
-        """Read the session, count the request against `limit`, both in one trip.
+    async def admit(self, session_id: str | None, caller: str, limit: Limit) -> Admission:
+        """Read the session and its owner's rights, count the request against `limit`, all in one trip.
 
-        A signed-in caller is counted by account, anyone else by address.
+        Somebody signed in is counted by account, anyone else as `caller`.
         """
         with answering():
-            body, granted, remaining, wait_ms = await self._admit(
-                keys=[session_key(session_id) if session_id else ""],
+            body, rights, stamp, granted, remaining, wait_ms = await self._admit(
+                keys=[session_key(session_id) if session_id else "", epoch_key()],
                 args=[
-                    f"address:{address}",
+                    caller,
                     _ms(self._idle),
                     _ms(_SEEN_EVERY),
                     f"{CACHE}rate:{limit.name}:",
                     limit.interval_ms,
                     limit.times,
                     _ms(_RATE_KEY_TTL),
+                    rights_key(""),
                 ],
             )
         return Admission(
             session=_session(body) if body else None,
+            rights=rights or None,
+            stamp=stamp.decode(),
             allowance=Allowance(
                 limit=limit,
                 granted=bool(granted),
@@ -150,20 +225,93 @@ class Sessions:
             ),
         )
 
+    async def rotate(self, session_id: str, session: Session, *, stamp: str) -> str | None:
+        """Another id for the same session; None if it has just got one, or is about to end."""
+        renewed = secrets.token_urlsafe(32)
+        with answering():
+            rotated = await self._rotate(
+                keys=[
+                    session_key(session_id),
+                    session_key(renewed),
+                    _account_key(session.account_id),
+                    _all_key(),
+                ],
+                args=[stamp, _ms(GRACE)],
+            )
+        return renewed if rotated else None
+
     async def end(self, session_id: str) -> bool:
         """Whether there was such a session to end."""
+        return await self.end_named(name_of(session_id))
+
+    async def end_named(self, name: str, *, account_id: int | None = None) -> bool:
+        """End the session of this name, if `account_id` is not given or it is that account's."""
+        if not _NAME.fullmatch(name):
+            return False
         with answering():
-            return bool(await self._redis.delete(session_key(session_id)))
+            return bool(
+                await self._end(
+                    keys=[_named_key(name), _all_key()],
+                    args=["" if account_id is None else account_id],
+                )
+            )
+
+    async def end_all(self, account_id: int, *, but: str = "") -> int:
+        """How many sessions of the account were ended; `but` is the id of one to leave."""
+        with answering():
+            return int(
+                await self._end_all(
+                    keys=[_account_key(account_id), _all_key()], args=[session_key(but) if but else ""]
+                )
+            )
 
     async def count(self, account_id: int) -> int:
         """How many sessions of the account are alive."""
         with answering():
             return int(await self._count(keys=[_account_key(account_id)]))
 
-    async def end_all(self, account_id: int) -> int:
-        """How many sessions of the account were ended."""
+    async def find(self, name: str) -> OpenSession | None:
+        return next(iter(await self._shown([name])), None) if _NAME.fullmatch(name) else None
+
+    async def list_of(self, account_id: int) -> list[OpenSession]:
+        """The account's sessions, the last used first."""
         with answering():
-            return int(await self._end_all(keys=[_account_key(account_id)]))
+            keys = await self._redis.smembers(_account_key(account_id))
+        found = await self._shown(_names(keys))
+        return sorted(found, key=lambda one: one.seen_at, reverse=True)
+
+    async def list_all(self, *, before: datetime | None = None) -> AsyncIterator[OpenSession]:
+        """Everybody's sessions, the newest sign-in first; only those that began earlier than `before`."""
+        newest = f"({_epoch_ms(before)}" if before else "+inf"
+        passed = 0
+        while True:
+            with answering():
+                keys = await self._redis.zrevrangebyscore(
+                    _all_key(), newest, "-inf", start=passed, num=_BATCH
+                )
+            if not keys:
+                return
+            passed += len(keys)
+            for one in await self._shown(_names(keys)):
+                yield one
+
+    async def _shown(self, names: Sequence[str]) -> list[OpenSession]:
+        if not names:
+            return []
+        with answering():
+            rows = await self._show(keys=[_named_key(name) for name in names], args=[_ms(self._idle)])
+        return list(_opened(names, rows))
+
+
+def _opened(names: Sequence[str], rows: Iterable[tuple[int, bytes, bytes, int]]) -> Iterator[OpenSession]:
+    for index, body, seen, ends in rows:
+        if session := _session(body):
+            yield OpenSession(
+                id=names[index - 1],
+                session=session,
+                seen_at=_moment(int(seen)),
+                ends_at=_moment(ends),
+            )
 
 
 def _session(body: bytes) -> Session | None:
@@ -174,12 +322,37 @@ def _session(body: bytes) -> Session | None:
         return None
 
 
+def name_of(session_id: str) -> str:
+    """What a session is called where its id must not be seen."""
+    return hashlib.sha256(session_id.encode()).hexdigest()
+
+
 def session_key(session_id: str) -> str:
-    return SESSIONS + hashlib.sha256(session_id.encode()).hexdigest()
+    return SESSIONS + name_of(session_id)
+
+
+def _named_key(name: str) -> str:
+    return SESSIONS + name
 
 
 def _account_key(account_id: int) -> str:
     return f"{SESSIONS}account:{account_id}"
+
+
+def _all_key() -> str:
+    return f"{SESSIONS}all"
+
+
+def _names(keys: Iterable[Any]) -> list[str]:
+    return [key.decode().removeprefix(SESSIONS) for key in keys]
+
+
+def _moment(epoch_ms: int) -> datetime:
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC)
+
+
+def _epoch_ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
 
 
 def _ms(duration: timedelta) -> int:

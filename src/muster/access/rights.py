@@ -1,0 +1,130 @@
+"""What an account may do at this moment: its own roles and those of its groups, cached and never late."""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+import msgspec
+
+from muster.access.roles import Permission, Role, granted
+from muster.errors import Unavailable
+from muster.platform.database import Database, Statements, Transaction
+from muster.platform.rights_cache import RightsCache
+from muster.platform.telemetry import logger
+
+GroupsOf = Callable[[Statements, str], Awaitable[Sequence[str]]]
+"""Gives the ids of the groups that a person, by Google's id, is in by whichever way."""
+
+
+class Rights(msgspec.Struct, frozen=True, kw_only=True):
+    """An account that may come in, and its roles, `member` among them."""
+
+    account_id: int
+    email: str
+    name: str
+    roles: tuple[Role, ...]
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        return granted(self.roles)
+
+    @property
+    def stamp(self) -> str:
+        """The same for the same roles."""
+        return hashlib.sha256(" ".join(sorted(self.roles)).encode()).hexdigest()[:16]
+
+
+class _Holder(msgspec.Struct, frozen=True, kw_only=True):
+    id: int
+    google_id: str | None
+    email: str
+    name: str
+
+
+class RightsBook:
+    def __init__(self, database: Database, cache: RightsCache, *, groups_of: GroupsOf) -> None:
+        self._database = database
+        self._cache = cache
+        self._groups_of = groups_of
+
+    async def of(self, account_id: int, *, kept: bytes | None = None) -> Rights | None:
+        """None for an account that is suspended or gone; `kept` is what the cache gave with the session."""
+        if kept and (rights := _decoded(kept)):
+            return rights
+        lease = await self._cache.lease(account_id)
+        async with self._database.reading() as statements:
+            rights = await self.read(statements, account_id)
+        if rights:
+            await self._cache.keep(lease, msgspec.json.encode(rights))
+        return rights
+
+    async def read(self, statements: Statements, account_id: int) -> Rights | None:
+        """As the database has it, whatever is cached."""
+        holder = await statements.row(
+            _Holder,
+            "SELECT id, google_id, email, name FROM accounts WHERE id = %s AND suspended_at IS NULL",
+            [account_id],
+        )
+        if holder is None:
+            return None
+        own = await statements.column("SELECT role FROM account_roles WHERE account_id = %s", [account_id])
+        by_group = await self._by_group(statements, holder.google_id) if holder.google_id else []
+        return Rights(
+            account_id=holder.id, email=holder.email, name=holder.name, roles=known([*own, *by_group])
+        )
+
+    async def changed(self, tx: Transaction, account_ids: Sequence[int]) -> None:
+        """Have the change of these accounts count from their next request on."""
+        await tx.execute(
+            "INSERT INTO rights_changes (account_id) SELECT unnest(%s::bigint[])", [list(account_ids)]
+        )
+        tx.after_commit(partial(self._tell, self._cache.forget, account_ids))
+
+    async def changed_for_anybody(self, tx: Transaction) -> None:
+        await tx.execute("INSERT INTO rights_changes (account_id) VALUES (NULL)")
+        tx.after_commit(partial(self._tell, self._cache.forget_all))
+
+    async def members_changed(self, tx: Transaction) -> None:
+        """Somebody came into a group or left one, which matters once any group has a role."""
+        if await tx.value("SELECT EXISTS (SELECT FROM group_roles)"):
+            await self.changed_for_anybody(tx)
+
+    async def tell_again(self) -> int:
+        """Tell the cache of every change it may not have been told of; how many there were.
+
+        What a process wrote down and died before telling is told here.
+        """
+        async with self._database.transaction() as tx:
+            changed = await tx.column("DELETE FROM rights_changes RETURNING account_id")
+            if None in changed:
+                await self._cache.forget_all()
+            else:
+                await self._cache.forget(set(changed))
+        return len(changed)
+
+    async def _by_group(self, statements: Statements, google_id: str) -> list[str]:
+        grants = await statements.pairs("SELECT group_id, array_agg(role) FROM group_roles GROUP BY group_id")
+        if not grants:
+            return []
+        groups = await self._groups_of(statements, google_id)
+        return [role for group_id in groups for role in grants.get(group_id, [])]
+
+    async def _tell(self, tell: Callable[..., Awaitable[None]], *told: object) -> None:
+        try:
+            await tell(*told)
+        except Unavailable as error:
+            # Nobody is let in while Redis is away, and the worker tells it again.
+            logger.warning("rights_not_told", error=str(error))
+
+
+def known(roles: Sequence[str]) -> tuple[Role, ...]:
+    """The roles that this release has, `member` always, in the order of the table."""
+    return tuple(role for role in Role if role is Role.MEMBER or role.value in roles)
+
+
+def _decoded(body: bytes) -> Rights | None:
+    """None for what another release kept, whose roles may have other names."""
+    try:
+        return msgspec.json.decode(body, type=Rights)
+    except msgspec.DecodeError:
+        return None

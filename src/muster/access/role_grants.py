@@ -1,0 +1,301 @@
+"""Giving and taking roles: to a person, or to everybody in a Google group."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from muster.access.rights import RightsBook, known
+from muster.access.roles import Role
+from muster.errors import Conflict, Invalid, NotFound
+from muster.platform import audit
+from muster.platform.actor import Origin, Who
+from muster.platform.database import Database, Transaction
+
+ROLES_LOCK = 7004
+"""Held by who takes a role away: of two who take the last two admins' at once, one comes second."""
+
+
+class Holder(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody with a role of their own. `has_signed_in` is false for who has only been invited."""
+
+    account_id: int
+    email: str
+    name: str
+    roles: list[str]
+    has_signed_in: bool
+    granted_by: str
+    granted_at: datetime
+
+
+class GroupGrant(msgspec.Struct, frozen=True, kw_only=True):
+    """A group whose members have a role; `name` and `email` are empty once Google has it no more."""
+
+    group_id: str
+    name: str
+    email: str
+    roles: list[str]
+    granted_by: str
+    granted_at: datetime
+
+
+class _Account(msgspec.Struct, frozen=True, kw_only=True):
+    id: int
+    email: str
+    is_suspended: bool
+
+
+class _Group(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    email: str
+
+
+class RoleGrants:
+    def __init__(
+        self,
+        database: Database,
+        rights: RightsBook,
+        *,
+        admin_emails: Sequence[str],
+        allowed_domains: Sequence[str],
+    ) -> None:
+        self._database = database
+        self._rights = rights
+        self._admin_emails = frozenset(admin_emails)
+        self._allowed_domains = frozenset(allowed_domains)
+
+    async def grant(self, email: str, role: Role, *, by: Who, origin: Origin | None = None) -> bool:
+        """Give somebody a role, from their next request on; false if they had it.
+
+        Somebody who has never signed in has it when they do. Raises Invalid for an address that may not
+        sign in here, Conflict for somebody who is suspended.
+        """
+        email = self._checked(email)
+        _check_grantable(role)
+        async with self._database.transaction() as tx:
+            account = await self._known(tx, email) or await self._invited(tx, email, by=by, origin=origin)
+            if account.is_suspended:
+                raise Conflict(f"{account.email} is suspended and may have no role.")
+            before = await self._roles_of(tx, account.id)
+            if role in before:
+                return False
+            await tx.execute(
+                "INSERT INTO account_roles (account_id, role, granted_by) VALUES (%s, %s, %s)",
+                [account.id, role.value, by.email],
+            )
+            await self._note(tx, "roles.granted", account, before, [*before, role], by=by, origin=origin)
+        return True
+
+    async def invite(self, email: str, role: Role, *, by: Who) -> None:
+        """Grant `role` to somebody nobody has heard of; nothing happens if the address is known."""
+        async with self._database.transaction() as tx:
+            is_known = await self._known(tx, email) is not None
+        if not is_known:
+            await self.grant(email, role, by=by)
+
+    async def revoke(self, email: str, role: Role, *, by: Who, origin: Origin | None = None) -> bool:
+        """Take a role away, from their next request on; false if they had it not.
+
+        Raises NotFound for somebody without an account, Conflict for the last admin and for an admin
+        named in ADMIN_EMAILS, who would have the role again at their next sign-in.
+        """
+        _check_grantable(role)
+        async with self._database.transaction() as tx:
+            await tx.execute("SELECT pg_advisory_xact_lock(%s)", [ROLES_LOCK])
+            account = await self._known(tx, email.strip())
+            if account is None:
+                raise NotFound(f"Nobody with the address {email.strip()} has an account here.")
+            before = await self._roles_of(tx, account.id)
+            if role not in before:
+                return False
+            if role is Role.ADMIN:
+                await self._check_not_needed(tx, account)
+            await tx.execute(
+                "DELETE FROM account_roles WHERE account_id = %s AND role = %s", [account.id, role.value]
+            )
+            after = [one for one in before if one is not role]
+            await self._note(tx, "roles.revoked", account, before, after, by=by, origin=origin)
+        return True
+
+    async def grant_to_group(self, group: str, role: Role, *, by: Who, origin: Origin | None = None) -> bool:
+        """Give a role to everybody who is or comes to be in a group, by its address or Google's id of it.
+
+        Raises NotFound for a group that the directory does not have.
+        """
+        _check_grantable(role)
+        async with self._database.transaction() as tx:
+            found = await self._group(tx, group)
+            granted = await tx.execute(
+                """
+                INSERT INTO group_roles (group_id, role, granted_by) VALUES (%s, %s, %s)
+                ON CONFLICT DO NOTHING
+                """,
+                [found.id, role.value, by.email],
+            )
+            if granted:
+                await self._note_group(tx, "roles.granted_to_group", found, role, by=by, origin=origin)
+        return bool(granted)
+
+    async def revoke_from_group(
+        self, group: str, role: Role, *, by: Who, origin: Origin | None = None
+    ) -> bool:
+        async with self._database.transaction() as tx:
+            found = await self._group(tx, group)
+            revoked = await tx.execute(
+                "DELETE FROM group_roles WHERE group_id = %s AND role = %s", [found.id, role.value]
+            )
+            if revoked:
+                await self._note_group(tx, "roles.revoked_from_group", found, role, by=by, origin=origin)
+        return bool(revoked)
+
+    async def list_holders(self) -> list[Holder]:
+        """Everybody with a role of their own, by address; the suspended have none."""
+        return await self._database.rows(Holder, _HOLDERS)
+
+    async def list_groups(self) -> list[GroupGrant]:
+        return await self._database.rows(GroupGrant, _GROUPS)
+
+    def is_named_in_settings(self, email: str) -> bool:
+        return email.casefold() in self._admin_emails
+
+    async def _check_not_needed(self, tx: Transaction, account: _Account) -> None:
+        if self.is_named_in_settings(account.email):
+            raise Conflict(f"{account.email} is named in ADMIN_EMAILS. Take the address out there first.")
+        others = await tx.value(
+            """
+            SELECT count(*) FROM account_roles JOIN accounts ON id = account_id
+            WHERE role = %s AND id <> %s AND suspended_at IS NULL AND google_id IS NOT NULL
+            """,
+            [Role.ADMIN.value, account.id],
+        )
+        if not others:
+            raise Conflict(f"{account.email} is the last admin. Make somebody else admin first.")
+
+    async def _known(self, tx: Transaction, email: str) -> _Account | None:
+        """The account that has the address now: the one that signed in with it last, or the invitation."""
+        return await tx.row(
+            _Account,
+            """
+            SELECT id, email, suspended_at IS NOT NULL AS is_suspended FROM accounts
+            WHERE lower(email) = lower(%s)
+            ORDER BY suspended_at IS NULL DESC, signed_in_at DESC NULLS LAST LIMIT 1 FOR UPDATE
+            """,
+            [email],
+        )
+
+    async def _invited(self, tx: Transaction, email: str, *, by: Who, origin: Origin | None) -> _Account:
+        invited = await tx.row(
+            _Account,
+            """
+            INSERT INTO accounts (email) VALUES (%s)
+            ON CONFLICT (lower(email)) WHERE google_id IS NULL DO UPDATE SET email = EXCLUDED.email
+            RETURNING id, email, false AS is_suspended
+            """,
+            [email],
+        )
+        if invited is None:
+            raise LookupError("INSERT … RETURNING gave no row")
+        subject = f"account:{invited.id}"
+        await audit.record(
+            tx, "accounts.invited", by=by, subject=subject, after={"email": email}, origin=origin
+        )
+        return invited
+
+    async def _roles_of(self, tx: Transaction, account_id: int) -> list[Role]:
+        held = await tx.column("SELECT role FROM account_roles WHERE account_id = %s", [account_id])
+        return [role for role in known(held) if role is not Role.MEMBER]
+
+    async def _note(
+        self,
+        tx: Transaction,
+        action: str,
+        account: _Account,
+        before: Sequence[Role],
+        after: Sequence[Role],
+        *,
+        by: Who,
+        origin: Origin | None,
+    ) -> None:
+        await audit.record(
+            tx,
+            action,
+            by=by,
+            subject=f"account:{account.id}",
+            before={"email": account.email, "roles": sorted(before)},
+            after={"email": account.email, "roles": sorted(after)},
+            origin=origin,
+        )
+        await self._rights.changed(tx, [account.id])
+
+    async def _group(self, tx: Transaction, group: str) -> _Group:
+        """Also one that the directory has lost, if it is asked for by id: its grant can be taken away."""
+        found = await tx.row(_Group, _GROUP, {"group": group.strip()})
+        if found is None:
+            raise NotFound(f"The directory has no group {group.strip()}.")
+        return found
+
+    async def _note_group(
+        self, tx: Transaction, action: str, group: _Group, role: Role, *, by: Who, origin: Origin | None
+    ) -> None:
+        told = {"group": group.email, "role": role.value}
+        is_grant = action == "roles.granted_to_group"
+        await audit.record(
+            tx,
+            action,
+            by=by,
+            subject=f"group:{group.id}",
+            before=None if is_grant else told,
+            after=told if is_grant else None,
+            origin=origin,
+        )
+        await self._rights.changed_for_anybody(tx)
+
+    def _checked(self, email: str) -> str:
+        email = email.strip()
+        domain = email.rpartition("@")[2].casefold()
+        if email.count("@") != 1 or not email.partition("@")[0] or " " in email:
+            raise Invalid(f"{email!r} is not an e-mail address.")
+        if domain not in self._allowed_domains:
+            allowed = ", ".join(sorted(self._allowed_domains))
+            raise Invalid(f"Nobody of {domain} may sign in here; expected an address of {allowed}.")
+        return email
+
+
+def _check_grantable(role: Role) -> None:
+    if role is Role.MEMBER:
+        raise Invalid("Everybody who may sign in is a member; that role is neither granted nor revoked.")
+
+
+def role_named(name: str) -> Role:
+    """Raises Invalid, naming those there are."""
+    try:
+        return Role(name)
+    except ValueError as error:
+        grantable = ", ".join(role.value for role in Role if role is not Role.MEMBER)
+        raise Invalid(f"There is no role {name!r}; expected one of {grantable}.") from error
+
+
+_HOLDERS = """
+SELECT accounts.id AS account_id, email, name, google_id IS NOT NULL AS has_signed_in,
+    array_agg(role ORDER BY role) AS roles,
+    (array_agg(granted_by ORDER BY granted_at DESC))[1] AS granted_by, max(granted_at) AS granted_at
+FROM account_roles JOIN accounts ON accounts.id = account_id
+WHERE suspended_at IS NULL
+GROUP BY accounts.id ORDER BY lower(email), accounts.id
+"""
+
+_GROUPS = """
+SELECT group_id, COALESCE(groups.name, '') AS name, COALESCE(groups.email, '') AS email,
+    array_agg(role ORDER BY role) AS roles,
+    (array_agg(granted_by ORDER BY granted_at DESC))[1] AS granted_by, max(granted_at) AS granted_at
+FROM group_roles LEFT JOIN groups ON google_id = group_id AND removed_at IS NULL
+GROUP BY group_id, groups.name, groups.email ORDER BY lower(COALESCE(groups.email, '')), group_id
+"""
+
+_GROUP = """
+SELECT google_id AS id, email FROM groups
+WHERE removed_at IS NULL AND (google_id = %(group)s OR lower(email) = lower(%(group)s))
+UNION ALL
+SELECT group_id, group_id FROM group_roles WHERE group_id = %(group)s
+LIMIT 1
+"""

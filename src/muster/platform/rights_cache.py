@@ -1,0 +1,102 @@
+"""What each account may do, kept under `cache:` so that admitting a request stays one trip to Redis.
+
+What is read from the database while somebody changes it must not be kept after the change was
+announced. So a reader takes a lease before it reads; a change deletes the lease with the entry, and
+what is read under a lease that is gone is not kept (R. Nishtala et al., "Scaling Memcache at
+Facebook", section 3.2.1). `cache:rights:epoch` is a number drawn at random: every entry names the one
+it was made in, so that one write makes all of them void.
+"""
+
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+
+from muster.platform.redis import CACHE, Redis, answering
+
+ENTRY_LIFETIME = timedelta(minutes=5)
+EPOCH_LIFETIME = timedelta(minutes=60)
+
+_LEASE = """
+local epoch = redis.call('GET', KEYS[2])
+if not epoch then
+  epoch = ARGV[1]
+  redis.call('SET', KEYS[2], epoch, 'PX', ARGV[4])
+end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'lease', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return epoch
+"""
+
+_KEEP = """
+if redis.call('HGET', KEYS[1], 'lease') ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'body', ARGV[2], 'epoch', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return 1
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lease:
+    """The right to keep what is read from now on, until somebody announces a change."""
+
+    account_id: int
+    number: bytes
+    epoch: bytes
+
+
+class RightsCache:
+    """Keeps bytes and does not read them; `Sessions.admit` gives out what is kept."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._lease = redis.register_script(_LEASE)
+        self._keep = redis.register_script(_KEEP)
+
+    async def lease(self, account_id: int) -> Lease:
+        number = _random()
+        with answering():
+            epoch = await self._lease(
+                keys=[rights_key(account_id), epoch_key()],
+                args=[_random(), number, _ms(ENTRY_LIFETIME), _ms(EPOCH_LIFETIME)],
+            )
+        return Lease(account_id=account_id, number=number, epoch=bytes(epoch))
+
+    async def keep(self, lease: Lease, body: bytes) -> bool:
+        """False, and nothing kept, if a change was announced since the lease was taken."""
+        with answering():
+            return bool(
+                await self._keep(
+                    keys=[rights_key(lease.account_id)],
+                    args=[lease.number, body, lease.epoch, _ms(ENTRY_LIFETIME)],
+                )
+            )
+
+    async def forget(self, account_ids: Collection[int]) -> None:
+        """Announce a change of these accounts: the next request of each reads the database."""
+        if account_ids:
+            with answering():
+                await self._redis.delete(*(rights_key(account_id) for account_id in account_ids))
+
+    async def forget_all(self) -> None:
+        """Announce a change that may be anybody's."""
+        with answering():
+            await self._redis.set(epoch_key(), _random(), px=_ms(EPOCH_LIFETIME))
+
+
+def rights_key(account_id: int | str) -> str:
+    return f"{CACHE}rights:{account_id}"
+
+
+def epoch_key() -> str:
+    return f"{CACHE}rights:epoch"
+
+
+def _random() -> bytes:
+    return secrets.token_hex(8).encode()
+
+
+def _ms(duration: timedelta) -> int:
+    return int(duration.total_seconds() * 1000)
