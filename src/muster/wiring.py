@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import httpx2
 
 from muster.access.account import Accounts
+from muster.access.front_door import FrontDoor
 from muster.access.gate import Gate, Site
 from muster.access.google_signin import GoogleSignIn
 from muster.access.jobs import AccessJobs
+from muster.access.probe_account import ProbeAccount
 from muster.access.probes import AccessProbes
 from muster.access.rights import RightsBook
 from muster.access.role_grants import RoleGrants
@@ -165,6 +167,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             *RedisProbes(client, sessions).probes(),
             *JobProbes(queues, heartbeats, CANARY).probes(),
             *HeaderProbe(http, settings.public_url).probes(),
+            *FrontDoor(http, sessions, google, site, probe_account=ProbeAccount(database, rights)).probes(),
             *AccessProbes(google, allowed_domains=settings.allowed_domains).probes(),
             *PeopleProbes(
                 database,

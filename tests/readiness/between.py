@@ -4,6 +4,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
 from starlette.datastructures import MutableHeaders
@@ -12,7 +13,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from tests.town import serving
 
-_PASSED_ON = ("accept", "authorization", "content-type")
+_PASSED_ON = (
+    *("accept", "authorization", "content-type", "cookie"),
+    *("origin", "sec-fetch-site", "x-csrf-token"),
+)
 _ITS_OWN = ("connection", "content-encoding", "content-length", "date", "server", "transfer-encoding")
 
 
@@ -33,6 +37,8 @@ class Between:
         self._upstream = upstream
         self._client = client
         self._spoil: Callable[[Passing], Passing | None] | None = None
+        self.dropped: frozenset[str] = frozenset()
+        """Headers of requests that do not get through."""
 
     @contextlib.contextmanager
     def spoiling(self, spoil: Callable[[Passing], Passing | None]) -> Iterator[None]:
@@ -53,7 +59,7 @@ class Between:
             headers={
                 name: value
                 for name, value in request.headers.items()
-                if name in _PASSED_ON or name.startswith("x-goog-")
+                if (name in _PASSED_ON or name.startswith("x-goog-")) and name not in self.dropped
             },
         )
         headers = MutableHeaders(raw=[(name.lower(), value) for name, value in answer.headers.raw])
@@ -74,7 +80,7 @@ def free_address() -> str:
 
 @contextlib.asynccontextmanager
 async def standing_between(upstream: str, address: str) -> AsyncIterator[Between]:
-    async with httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient(cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[]))) as client:
         proxy = Between(upstream, address, client)
         async with serving(proxy, int(address.rpartition(":")[2])):
             yield proxy

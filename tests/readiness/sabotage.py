@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
@@ -338,6 +339,79 @@ async def the_client_secret_was_changed_at_google(siege: Siege) -> AsyncIterator
         siege.probes["signin.discovery"] = made.proofs._probes["signin.discovery"]
         yield
         siege.probes["signin.discovery"] = before
+
+
+@saboteur("web.csrf", sees="a request from another site was answered 303 and not refused")
+async def a_proxy_drops_where_requests_come_from(siege: Siege) -> AsyncIterator[None]:
+    siege.front.dropped = frozenset({"origin", "sec-fetch-site"})
+    yield
+    siege.front.dropped = frozenset()
+
+
+@saboteur("web.csrf", sees="a request without a token was answered 200 and not refused")
+async def a_proxy_smooths_refusals_over(siege: Siege) -> AsyncIterator[None]:
+    def smooth(passing: Passing) -> None:
+        passing.status = 200
+
+    with siege.front.spoiling(smooth):
+        yield
+
+
+@saboteur("web.csrf", sees="a signed-in page answered 303")
+async def a_proxy_drops_cookies(siege: Siege) -> AsyncIterator[None]:
+    siege.front.dropped = frozenset({"cookie"})
+    yield
+    siege.front.dropped = frozenset()
+
+
+@saboteur("web.limits", sees="without a RateLimit header")
+async def a_proxy_strips_the_limits(siege: Siege) -> AsyncIterator[None]:
+    def strip(passing: Passing) -> None:
+        del passing.headers["ratelimit"]
+
+    with siege.front.spoiling(strip):
+        yield
+
+
+@saboteur("web.limits", sees="two requests were not counted")
+async def a_proxy_answers_from_what_it_has_kept(siege: Siege) -> AsyncIterator[None]:
+    kept: list[Passing] = []
+
+    def answer_again(passing: Passing) -> Passing:
+        kept.append(passing)
+        return kept[0]
+
+    with siege.front.spoiling(answer_again):
+        yield
+
+
+@saboteur("web.limits", sees="Redis refused")
+async def redis_takes_no_more_writes(siege: Siege) -> AsyncIterator[None]:
+    redis = siege.town.portal.redis
+    await redis.config_set("min-replicas-to-write", 1)
+    yield
+    await redis.config_set("min-replicas-to-write", 0)
+
+
+@saboteur("signin.refuses", sees="of a sign-in that nobody began was answered 303 and not refused")
+async def a_proxy_lets_everybody_in(siege: Siege) -> AsyncIterator[None]:
+    def let_in(passing: Passing) -> None:
+        if passing.status == 403:
+            passing.status = 303
+            passing.headers["set-cookie"] = "muster_session=planted; Path=/"
+
+    with siege.front.spoiling(let_in):
+        yield
+
+
+@saboteur("signin.refuses", sees="a sign-in began without a code_challenge")
+async def a_proxy_takes_the_challenge_away(siege: Siege) -> AsyncIterator[None]:
+    def simplify(passing: Passing) -> None:
+        if location := passing.headers.get("location"):
+            passing.headers["location"] = re.sub(r"&code_challenge=[^&]*", "", location)
+
+    with siege.front.spoiling(simplify):
+        yield
 
 
 @saboteur("web.headers", sees="missing or changed: x-content-type-options")

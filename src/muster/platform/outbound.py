@@ -1,6 +1,7 @@
 """The one client for requests to the outside: named hosts only, no redirects, never without a time-out."""
 
 from collections.abc import Iterable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlsplit
 
 import httpx2
@@ -30,6 +31,8 @@ def client(addresses: Iterable[str]) -> httpx2.AsyncClient:
         limits=LIMITS,
         follow_redirects=False,
         trust_env=False,
+        # Nobody's cookies are kept for the next request, which may be on behalf of somebody else.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         headers={"user-agent": "Muster", "accept-encoding": "gzip"},
         event_hooks={"request": [refuse_strangers]},
     )

@@ -121,7 +121,7 @@ local left = redis.call('PTTL', KEYS[1])
 if not found[1] or found[4] or left <= tonumber(ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[2], 'session', found[1], 'account', found[2], 'seen', found[3], 'stamp', ARGV[1])
 redis.call('PEXPIRE', KEYS[2], left)
-redis.call('HSET', KEYS[1], 'replaced', 1)
+redis.call('HSET', KEYS[1], 'replaced', KEYS[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('SADD', KEYS[3], KEYS[2])
 redis.call('ZADD', KEYS[4], redis.call('ZSCORE', KEYS[4], KEYS[1]) or 0, KEYS[2])
@@ -131,6 +131,8 @@ return 1
 
 _END = """
 if ARGV[1] ~= '' and redis.call('HGET', KEYS[1], 'account') ~= ARGV[1] then return 0 end
+local successor = redis.call('HGET', KEYS[1], 'replaced')
+if successor then redis.call('DEL', successor); redis.call('ZREM', KEYS[2], successor) end
 redis.call('ZREM', KEYS[2], KEYS[1])
 return redis.call('DEL', KEYS[1])
 """

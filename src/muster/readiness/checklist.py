@@ -98,6 +98,27 @@ ROWS = (
         remedy="See whether a proxy before Muster strips or rewrites headers, and that PUBLIC_URL leads here.",
     ),
     Row(
+        id="web.csrf",
+        group=ACCESS,
+        title="Forged requests",
+        promise="A request that another site had a browser send is refused, and a session that was ended opens nothing.",
+        remedy="See whether a proxy before Muster drops or rewrites Origin, Sec-Fetch-Site or cookies, and that every web process has the same SECRET_KEY.",
+    ),
+    Row(
+        id="web.limits",
+        group=ACCESS,
+        title="Rate limits",
+        promise="Requests are counted over all processes together, told of in RateLimit, and refused beyond the limit.",
+        remedy="See that web and worker have the same REDIS_URL, and that no proxy before Muster keeps pages or strips the RateLimit headers.",
+    ),
+    Row(
+        id="signin.refuses",
+        group=ACCESS,
+        title="Hostile sign-ins",
+        promise="Whoever comes back from Google with a false state, code, browser or token is refused and has no session.",
+        remedy="Take the portal out of reach until it is understood: somebody may come in as somebody else. See what stands before Muster, and what the evidence names.",
+    ),
+    Row(
         id="jobs.canary",
         group=JOBS,
         title="Queue",

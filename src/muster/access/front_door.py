@@ -1,0 +1,211 @@
+"""Probes that come to the front door as a browser would, and try there what must not work."""
+
+import functools
+import re
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import httpx2
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from muster.access.gate import Site
+from muster.access.google_signin import GoogleSignIn, SignInRefused
+from muster.access.probe_account import ProbeAccount
+from muster.platform.probe import Failed, Probe
+from muster.platform.rate_limit import READING, Limit
+from muster.platform.sessions import Session, Sessions
+
+_FORM_TOKEN = re.compile(r'name="csrf" content="([0-9a-f]{64,})"')
+_LEFT = re.compile(rf'"{READING.name}";r=(\d+)')
+_FEW = Limit(name="probe", times=3, per=timedelta(minutes=1), fails_open=False)
+
+
+@functools.cache
+def _strangers_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+class FrontDoor:
+    def __init__(
+        self,
+        http: httpx2.AsyncClient,
+        sessions: Sessions,
+        google: GoogleSignIn,
+        site: Site,
+        *,
+        probe_account: ProbeAccount,
+    ) -> None:
+        self._http = http
+        self._sessions = sessions
+        self._google = google
+        self._site = site
+        self._probe_account = probe_account
+
+    def probes(self) -> list[Probe]:
+        return [
+            Probe(row="web.csrf", ask=self.csrf),
+            Probe(row="web.limits", ask=self.limits),
+            Probe(row="signin.refuses", ask=self.sign_in),
+        ]
+
+    async def csrf(self) -> str:
+        """Signed in as nobody, try to have the session ended by requests that another site could send."""
+        own = self._site.public_url
+        async with self._session() as session_id:
+            page = await self._ask("GET", "/", cookie=session_id)
+            found = _FORM_TOKEN.search(page.text)
+            if page.status_code != 200 or not found:
+                raise Failed(f"a signed-in page answered {page.status_code}, with no form token to try")
+            token = found.group(1)
+            forgeries = {
+                "without a token": {"origin": own},
+                "with a token made up": {"origin": own, "x-csrf-token": secrets.token_hex(64)},
+                "from another site": {"origin": "https://evil.invalid", "x-csrf-token": token},
+                "from a page without an origin": {"origin": "null", "x-csrf-token": token},
+                "that the browser calls cross-site": {"sec-fetch-site": "cross-site", "x-csrf-token": token},
+                "that the browser calls same-site": {"sec-fetch-site": "same-site", "x-csrf-token": token},
+            }
+            for what, headers in forgeries.items():
+                answer = await self._ask("POST", "/sign-out", cookie=session_id, headers=headers)
+                if answer.status_code != 403:
+                    raise Failed(f"a request {what} was answered {answer.status_code} and not refused")
+        after = await self._ask("GET", "/", cookie=session_id)
+        if after.status_code == 200:
+            raise Failed("a session that was ended still opens a page")
+        return f"{len(forgeries)} forged requests refused; the session that was ended opens nothing"
+
+    async def limits(self) -> str:
+        caller = f"probe:{secrets.token_hex(8)}"
+        granted = [(await self._sessions.admit(None, caller, _FEW)).allowance for _ in range(_FEW.times + 1)]
+        if not all(one.granted for one in granted[:-1]) or granted[-1].granted:
+            raise Failed(f"{_FEW.times + 1} requests passed where {_FEW.times} are allowed")
+        left = [self._left(await self._ask("GET", "/sign-in")) for _ in range(2)]
+        if left[1] >= left[0]:
+            raise Failed(f"two requests were not counted: {left[0]} left, then {left[1]}")
+        wait = granted[-1].retry_after.total_seconds()
+        return (
+            f"request {_FEW.times + 1} of {_FEW.times} refused for {wait:.0f} s; "
+            f"{left[1]} of {READING.times} left to this machine"
+        )
+
+    async def sign_in(self) -> str:
+        """Come back from Google as those would who never went there, or went as somebody else."""
+        state, browser = await self._begun()
+        stranger = secrets.token_urlsafe(32)
+        callbacks: dict[str, tuple[Mapping[str, str], str]] = {
+            "of a sign-in that nobody began": ({"state": stranger, "code": "x"}, stranger),
+            "without any state": ({"code": "x"}, browser),
+            "from another browser": ({"state": state, "code": "x"}, stranger),
+            "a second time": ({"state": state, "code": "x"}, browser),
+            "that Google refused": ({"state": stranger, "error": "access_denied"}, browser),
+        }
+        for what, (query, cookie) in callbacks.items():
+            await self._come_back(what, query, cookie)
+        state, browser = await self._begun()
+        await self._come_back("with a code that was made up", {"state": state, "code": "x"}, browser)
+        forged = await self._try_forged_tokens()
+        claimed = self._try_hostile_claims()
+        return (
+            f"{len(callbacks) + 1} false returns, {forged} forged tokens and {claimed} strangers refused; "
+            "no session"
+        )
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[str]:
+        rights = await self._probe_account.get()
+        session = Session(
+            account_id=rights.account_id,
+            sign_in=secrets.token_urlsafe(16),
+            started_at=datetime.now(UTC),
+            user_agent="Muster's own probe",
+        )
+        # With the stamp of what it may do, or the first answer would give it another id.
+        session_id = await self._sessions.start(session, stamp=rights.stamp)
+        try:
+            yield session_id
+        finally:
+            await self._sessions.end(session_id)
+
+    async def _ask(
+        self, method: str, path: str, *, cookie: str = "", headers: Mapping[str, str] | None = None
+    ) -> httpx2.Response:
+        sent = {"accept": "text/html", **(headers or {})}
+        if cookie:
+            sent["cookie"] = f"{self._site.session_cookie}={cookie}"
+        try:
+            return await self._http.request(method, f"{self._site.public_url}{path}", headers=sent)
+        except httpx2.HTTPError as error:
+            raise Failed(f"{self._site.public_url} does not answer ({type(error).__name__})") from error
+
+    def _left(self, answer: httpx2.Response) -> int:
+        found = _LEFT.search(answer.headers.get("ratelimit", ""))
+        if not found:
+            raise Failed(f"/sign-in answered {answer.status_code} without a RateLimit header")
+        return int(found.group(1))
+
+    async def _begun(self) -> tuple[str, str]:
+        """The state of a sign-in begun here, and the cookie by which the browser is known again."""
+        answer = await self._ask("GET", "/sign-in/google")
+        query = parse_qs(urlsplit(answer.headers.get("location", "")).query)
+        for needed in ("state", "nonce", "code_challenge"):
+            if not query.get(needed):
+                raise Failed(f"a sign-in began without a {needed} (answered {answer.status_code})")
+        if query.get("code_challenge_method") != ["S256"]:
+            raise Failed("a sign-in began without PKCE's S256")
+        browser = answer.cookies.get(self._site.attempt_cookie)
+        if not browser:
+            raise Failed("a sign-in began without a cookie that binds it to the browser")
+        return query["state"][0], browser
+
+    async def _come_back(self, what: str, query: Mapping[str, str], browser: str) -> None:
+        answer = await self._ask(
+            "GET",
+            f"/sign-in/google/callback?{urlencode(query)}",
+            headers={"cookie": f"{self._site.attempt_cookie}={browser}"},
+        )
+        if answer.status_code < 400 or self._site.session_cookie in answer.cookies:
+            raise Failed(f"a return from Google {what} was answered {answer.status_code} and not refused")
+
+    async def _try_forged_tokens(self) -> int:
+        key = _strangers_key()
+        known = next(iter(await self._google.signing_keys()), "")
+        claims = self._google.expected_claims() | {"email_verified": True, "sub": "1"}
+        forged = {
+            "signed by a stranger": jwt.encode(claims, key, algorithm="RS256", headers={"kid": "x"}),
+            "signed by a stranger under Google's key id": jwt.encode(
+                claims, key, algorithm="RS256", headers={"kid": known}
+            ),
+            "not signed": jwt.encode(claims, "", algorithm="none", headers={"kid": known}),
+            "signed with a word": jwt.encode(
+                claims, known.ljust(32, "x"), algorithm="HS256", headers={"kid": known}
+            ),
+        }
+        for what, token in forged.items():
+            try:
+                await self._google.verified(token)
+            except SignInRefused:
+                continue
+            raise Failed(f"an ID token {what} was believed")
+        return len(forged)
+
+    def _try_hostile_claims(self) -> int:
+        ours: dict[str, Any] = self._google.expected_claims() | {"sub": "1", "email_verified": True}
+        hostile: dict[str, dict[str, Any]] = {
+            "of another domain": {"hd": "evil.invalid"},
+            "of a domain that only ends like ours": {"hd": f"not-{ours['hd']}"},
+            "with a private account": {"hd": None},
+            "whose address is not verified": {"email_verified": False},
+            "without an address": {"email": None},
+        }
+        for what, claims in hostile.items():
+            try:
+                self._google.identity(ours | claims)
+            except SignInRefused:
+                continue
+            raise Failed(f"somebody {what} would be let in")
+        return len(hostile)
