@@ -101,6 +101,7 @@ class RequestLog:
                     *message["headers"],
                     (b"x-request-id", request_id.encode()),
                     *(state["allowance"].headers() if "allowance" in state else ()),
+                    *state.get("headers", ()),
                 ]
             await send(message)
 

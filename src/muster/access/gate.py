@@ -98,8 +98,6 @@ class Gate:
                 return
             finally:
                 await request.close()
-            if renewed := scope["state"].get("renewed_id"):
-                self._site.set_session_cookie(response, *renewed)
             await response(scope, receive, send)
 
         return guarded
@@ -137,7 +135,12 @@ class Gate:
         if renewed is None:
             return session_id
         remaining = session.started_at + self._sessions.lifetime - datetime.now(UTC)
-        request.scope["state"]["renewed_id"] = (renewed, remaining)
+        # A header of the request's, not of a response: an answer that refuses must carry it, too.
+        carrier = Response()
+        self._site.set_session_cookie(carrier, renewed, remaining)
+        request.scope["state"]["headers"] = [
+            header for header in carrier.raw_headers if header[0] == b"set-cookie"
+        ]
         return renewed
 
     async def _admit_token(self, route: Route, request: Request, bearer: str) -> None:
