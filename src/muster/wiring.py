@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import httpx2
 
 from muster.access.account import Accounts
+from muster.access.audit_log import AuditLog
+from muster.access.audit_page import AuditPages
 from muster.access.front_door import FrontDoor
 from muster.access.gate import Gate, Site
 from muster.access.google_signin import GoogleSignIn
@@ -84,6 +86,7 @@ class Portal:
     rights: RightsBook
     grants: RoleGrants
     tokens: Tokens
+    audit_log: AuditLog
     directory: GoogleDirectory
     sync: PeopleSync
     groups: GroupSync
@@ -130,6 +133,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         database, rights, admin_emails=settings.admin_emails, allowed_domains=settings.allowed_domains
     )
     tokens = Tokens(database, rights)
+    audit_log = AuditLog(database)
     google = GoogleSignIn(
         http,
         client,
@@ -168,7 +172,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             *JobProbes(queues, heartbeats, CANARY).probes(),
             *HeaderProbe(http, settings.public_url).probes(),
             *FrontDoor(http, sessions, google, site, probe_account=ProbeAccount(database, rights)).probes(),
-            *AccessProbes(google, allowed_domains=settings.allowed_domains).probes(),
+            *AccessProbes(google, audit_log, allowed_domains=settings.allowed_domains).probes(),
             *PeopleProbes(
                 database,
                 directory,
@@ -227,6 +231,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             ).routes(),
             *PushHook(push, people_jobs).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
+            *AuditPages(audit_log, database, pages).routes(),
             *api.routes(),
             access.last_route(),
         ]
@@ -245,6 +250,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         rights=rights,
         grants=grants,
         tokens=tokens,
+        audit_log=audit_log,
         directory=directory,
         sync=sync,
         groups=groups,
@@ -256,7 +262,11 @@ def make(settings: Settings, *, application: str) -> Portal:
         pages=pages,
         gate=Gate(sessions, rights, tokens, forms, site),
         routes=routes,
-        jobs=(*people_jobs.jobs(), *AccessJobs(accounts, rights).jobs(), *ReadinessJobs(proofs).jobs()),
+        jobs=(
+            *people_jobs.jobs(),
+            *AccessJobs(accounts, rights, audit_log).jobs(),
+            *ReadinessJobs(proofs).jobs(),
+        ),
     )
 
 

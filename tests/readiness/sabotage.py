@@ -12,9 +12,10 @@ from datetime import timedelta
 from typing import Any
 
 from tests.readiness.between import Between, Passing
-from tests.town import Town, eventually
+from tests.town import Town, emptied, eventually
 
-from muster.platform import migrations
+from muster.platform import audit, migrations
+from muster.platform.actor import System
 from muster.platform.database import Database
 from muster.platform.probe import Probe
 from muster.platform.probes import JobProbes, RedisProbes
@@ -412,6 +413,76 @@ async def a_proxy_takes_the_challenge_away(siege: Siege) -> AsyncIterator[None]:
 
     with siege.front.spoiling(simplify):
         yield
+
+
+async def _behind_the_triggers(siege: Siege, *statements: str) -> None:
+    """As somebody with the owner's password would, who switches the log's own guards off."""
+    for statement in statements:
+        await emptied(siege.town.owner_url, statement)
+
+
+@saboteur("audit.chained", sees="is not as it was written")
+async def an_entry_is_rewritten(siege: Siege) -> AsyncIterator[None]:
+    await _some_entries(siege)
+    await _behind_the_triggers(
+        siege, "UPDATE audit_log SET email = 'nobody' || email WHERE id = (SELECT min(id) FROM audit_log)"
+    )
+    yield
+    await _behind_the_triggers(
+        siege, "UPDATE audit_log SET email = substr(email, 7) WHERE id = (SELECT min(id) FROM audit_log)"
+    )
+
+
+@saboteur("audit.chained", sees="was removed")
+async def an_entry_is_removed(siege: Siege) -> AsyncIterator[None]:
+    await _some_entries(siege)
+    await _behind_the_triggers(
+        siege,
+        "CREATE TABLE stolen AS SELECT * FROM audit_log ORDER BY id LIMIT 1",
+        "DELETE FROM audit_log USING stolen WHERE audit_log.id = stolen.id",
+    )
+    yield
+    await _behind_the_triggers(
+        siege, "INSERT INTO audit_log OVERRIDING SYSTEM VALUE SELECT * FROM stolen", "DROP TABLE stolen"
+    )
+
+
+@saboteur("audit.chained", sees="its end was cut off")
+async def the_end_of_the_log_is_cut_off(siege: Siege) -> AsyncIterator[None]:
+    await _some_entries(siege)
+    await _behind_the_triggers(
+        siege,
+        "CREATE TABLE stolen AS SELECT * FROM audit_log ORDER BY id DESC LIMIT 1",
+        "CREATE TABLE stolen_seals AS SELECT audit_seals.* FROM audit_seals JOIN stolen ON audit_id = id",
+        "DELETE FROM audit_seals USING stolen WHERE audit_id = id",
+        "DELETE FROM audit_log USING stolen WHERE audit_log.id = stolen.id",
+    )
+    yield
+    await _behind_the_triggers(
+        siege,
+        "INSERT INTO audit_log OVERRIDING SYSTEM VALUE SELECT * FROM stolen",
+        "INSERT INTO audit_seals SELECT * FROM stolen_seals",
+        "DROP TABLE stolen, stolen_seals",
+    )
+
+
+@saboteur("audit.chained", sees="was slipped in without a seal")
+async def an_entry_is_slipped_in(siege: Siege) -> AsyncIterator[None]:
+    await _some_entries(siege)
+    await _behind_the_triggers(
+        siege,
+        "INSERT INTO audit_log (email, action, subject) VALUES ('ada@acme.test', 'roles.granted', 'made up')",
+    )
+    yield
+    await _behind_the_triggers(siege, "DELETE FROM audit_log WHERE subject = 'made up'")
+
+
+async def _some_entries(siege: Siege) -> None:
+    """Enough that the first and the last are different ones, and all of them proved once."""
+    for number in range(3):
+        async with siege.town.portal.database.transaction() as tx:
+            await audit.record(tx, "saboteurs.came", by=System("saboteur"), subject=f"siege:{number}")
+    assert (await siege.judged("audit.chained")).proof
 
 
 @saboteur("web.headers", sees="missing or changed: x-content-type-options")

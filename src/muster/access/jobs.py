@@ -3,14 +3,16 @@
 from datetime import timedelta
 
 from muster.access.account import Accounts
+from muster.access.audit_log import AuditLog
 from muster.access.rights import RightsBook
 from muster.platform.queue import Job, Work
 
 
 class AccessJobs:
-    def __init__(self, accounts: Accounts, rights: RightsBook) -> None:
+    def __init__(self, accounts: Accounts, rights: RightsBook, audit: AuditLog) -> None:
         self._accounts = accounts
         self._rights = rights
+        self._audit = audit
 
     def jobs(self) -> list[Job]:
         return [
@@ -30,6 +32,14 @@ class AccessJobs:
                 deadline=timedelta(seconds=25),
                 attempts=1,
             ),
+            Job(
+                name="access.verify_audit",
+                queue="upkeep",
+                run=self._verify_audit,
+                every=timedelta(hours=1),
+                deadline=timedelta(minutes=10),
+                attempts=1,
+            ),
         ]
 
     async def _end_sessions(self, work: Work) -> None:
@@ -37,3 +47,6 @@ class AccessJobs:
 
     async def _tell_rights(self, work: Work) -> None:
         await self._rights.tell_again()
+
+    async def _verify_audit(self, work: Work) -> None:
+        await self._audit.verify_daily()

@@ -2,17 +2,22 @@
 
 from collections.abc import Sequence
 
+from muster.access.audit_log import AuditLog
 from muster.access.google_signin import GoogleSignIn
 from muster.platform.probe import Failed, Probe
 
 
 class AccessProbes:
-    def __init__(self, google: GoogleSignIn, *, allowed_domains: Sequence[str]) -> None:
+    def __init__(self, google: GoogleSignIn, audit: AuditLog, *, allowed_domains: Sequence[str]) -> None:
         self._google = google
+        self._audit = audit
         self._allowed_domains = allowed_domains
 
     def probes(self) -> list[Probe]:
-        return [Probe(row="signin.discovery", ask=self.discovery)]
+        return [
+            Probe(row="signin.discovery", ask=self.discovery),
+            Probe(row="audit.chained", ask=self._audit.verify),
+        ]
 
     async def discovery(self) -> str:
         metadata = await self._google.metadata(fresh=True)

@@ -6,7 +6,9 @@ import msgspec
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an act came from, as the audit record keeps it."""
+    """Where an act came from, as the audit record keeps it; `via` is by what: browser, token:NAME,
+    command line, or empty for a part of Muster itself.
+    """
 
     request_id: str = ""
     address: str = ""

@@ -26,8 +26,8 @@ async def record(
     await tx.execute(
         """
         INSERT INTO audit_log
-            (account_id, email, action, subject, before, after, request_id, address)
-        VALUES (%s, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s)
+            (account_id, email, action, subject, before, after, request_id, address, via)
+        VALUES (%s, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s, %s)
         """,
         [
             by.account_id,
@@ -38,6 +38,7 @@ async def record(
             _json(after),
             origin.request_id,
             origin.address,
+            origin.via,
         ],
     )
 

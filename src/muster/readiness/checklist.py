@@ -98,6 +98,13 @@ ROWS = (
         remedy="See whether a proxy before Muster strips or rewrites headers, and that PUBLIC_URL leads here.",
     ),
     Row(
+        id="audit.chained",
+        group=ACCESS,
+        title="Audit log",
+        promise="Every entry of the audit log is sealed to the one before; none was changed, removed or slipped in.",
+        remedy="Somebody wrote to the audit log behind Muster's back. Keep a copy of the database as it is, compare with the last backup, and see who had its owner's password.",
+    ),
+    Row(
         id="web.csrf",
         group=ACCESS,
         title="Forged requests",
