@@ -133,6 +133,53 @@ def doctor(*, as_json: bool) -> None:
     sys.exit(_run(run(settings, problems, as_json=as_json)))
 
 
+@main.group()
+def roles() -> None:
+    """Say who may do what: give roles, take them, list them."""
+
+
+_HOLDER = click.argument("holder", metavar="ADDRESS")
+_ROLE = click.argument("role")
+_GROUP = click.option("--group", "is_group", is_flag=True, help="ADDRESS is a Google group's.")
+
+
+@roles.command("grant")
+@_HOLDER
+@_ROLE
+@_GROUP
+def grant_role(holder: str, role: str, *, is_group: bool) -> None:
+    """Give somebody a role, or everybody in a group.
+
+    Exit status: 0 done, or so already, 1 refused, 2 could not run.
+    """
+    from muster.commands import grant_role as run
+
+    sys.exit(_run(run(_settings("command"), holder, role, is_group=is_group)))
+
+
+@roles.command("revoke")
+@_HOLDER
+@_ROLE
+@_GROUP
+def revoke_role(holder: str, role: str, *, is_group: bool) -> None:
+    """Take a role away again.
+
+    Exit status: 0 done, or so already, 1 refused, 2 could not run.
+    """
+    from muster.commands import revoke_role as run
+
+    sys.exit(_run(run(_settings("command"), holder, role, is_group=is_group)))
+
+
+@roles.command("list")
+@click.option("--json", "as_json", is_flag=True, help='One JSON object: {"people": […], "groups": […], …}')
+def list_roles(*, as_json: bool) -> None:
+    """List who has which role, and what each role may do."""
+    from muster.commands import list_roles as run
+
+    _run(run(_settings("command"), as_json=as_json))
+
+
 @main.command()
 def config() -> None:
     """Show the settings in force, secrets hidden."""

@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Self
 
 import click
@@ -17,10 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 from muster import __version__
-from muster.errors import MusterError, VendorError
+from muster.access.role_grants import role_named
+from muster.access.roles import GRANTS, Permission, Role
+from muster.errors import MusterError, Refusal, VendorError
 from muster.people.doctor import SETTINGS
 from muster.people.runs import Runs, SyncRun
-from muster.platform.actor import System
+from muster.platform.actor import Origin, System
 from muster.platform.step import Standing, Step
 from muster.readiness.proofs import Checked, Judged, Status, tally
 from muster.readiness.web import in_words
@@ -62,8 +64,7 @@ async def sync_people(settings: Settings, *, dry_run: bool, is_full: bool) -> in
 
 
 async def _follow(runs: Runs, *, dry_run: bool, is_full: bool) -> SyncRun:
-    by = System(f"command line ({getpass.getuser()})")
-    sync_id = await runs.ask(by=by, dry_run=dry_run, is_full=is_full)
+    sync_id = await runs.ask(by=_somebody_here(), dry_run=dry_run, is_full=is_full)
     doing = asyncio.create_task(runs.run())
     run: SyncRun | None = None
     try:
@@ -210,6 +211,56 @@ def _print_step(step: Step, *, earlier: list[Step]) -> None:
         return
     for told in [f"as for “{same.title}”"] if same else step.remedy.splitlines():
         console.print(Text(f"    {told}"), soft_wrap=True)
+
+
+async def grant_role(settings: Settings, holder: str, role: str, *, is_group: bool) -> int:
+    async with portal(settings, application="muster-command") as made:
+        give = made.grants.grant_to_group if is_group else made.grants.grant
+        return await _changed(give, holder, role, done="now has", already="already had")
+
+
+async def revoke_role(settings: Settings, holder: str, role: str, *, is_group: bool) -> int:
+    async with portal(settings, application="muster-command") as made:
+        take = made.grants.revoke_from_group if is_group else made.grants.revoke
+        return await _changed(take, holder, role, done="no longer has", already="did not have")
+
+
+async def _changed(
+    change: Callable[..., Awaitable[bool]], holder: str, role: str, *, done: str, already: str
+) -> int:
+    """Change a role and say so; the exit status."""
+    try:
+        was_changed = await change(
+            holder, role_named(role), by=_somebody_here(), origin=Origin(via="command line")
+        )
+    except Refusal as refusal:
+        click.echo(f"muster: {refusal}", err=True)
+        return 1
+    click.echo(f"{holder} {done if was_changed else already} the role {role}.")
+    return 0
+
+
+async def list_roles(settings: Settings, *, as_json: bool) -> None:
+    async with portal(settings, application="muster-command") as made:
+        holders, groups = await made.role_book.list_holders(), await made.role_book.list_groups()
+    if as_json:
+        may = {role.value: [one.value for one in Permission if one in GRANTS[role]] for role in Role}
+        told = {"people": holders, "groups": groups, "roles": may}
+        sys.stdout.write(msgspec.json.encode(told).decode() + "\n")
+        return
+    rows = [
+        *([group.email or group.group_id, "group", group.roles, group.granted_by] for group in groups),
+        *([one.email, "person", one.roles, one.granted_by] for one in holders),
+    ]
+    width = max((len(str(row[0])) for row in rows), default=0)
+    for who, kind, held, by in rows:
+        click.echo(f"{who:<{width}}  {kind:<6}  {', '.join(held):<24}  by {by}")
+    if not rows:
+        click.echo("Nobody has a role of their own; whoever may sign in is a member.")
+
+
+def _somebody_here() -> System:
+    return System(f"command line ({getpass.getuser()})")
 
 
 async def check(settings: Settings, *, as_json: bool) -> int:

@@ -16,7 +16,9 @@ from muster.access.jobs import AccessJobs
 from muster.access.probe_account import ProbeAccount
 from muster.access.probes import AccessProbes
 from muster.access.rights import RightsBook
+from muster.access.role_book import RoleBook
 from muster.access.role_grants import RoleGrants
+from muster.access.role_page import RolePages
 from muster.access.tokens import Tokens
 from muster.access.web import AccessPages
 from muster.dashboard.overview import Overviews
@@ -85,6 +87,7 @@ class Portal:
     accounts: Accounts
     rights: RightsBook
     grants: RoleGrants
+    role_book: RoleBook
     tokens: Tokens
     audit_log: AuditLog
     directory: GoogleDirectory
@@ -112,6 +115,7 @@ async def portal(settings: Settings, *, application: str) -> AsyncIterator[Porta
     try:
         yield made
     finally:
+        await made.rights.close()
         await made.http.aclose()
         await made.queues.close()
         await made.redis.aclose()
@@ -130,8 +134,12 @@ def make(settings: Settings, *, application: str) -> Portal:
         database, sessions, rights, admin_emails=settings.admin_emails, why_kept_out=why_kept_out
     )
     grants = RoleGrants(
-        database, rights, admin_emails=settings.admin_emails, allowed_domains=settings.allowed_domains
+        database,
+        rights,
+        admin_emails=settings.admin_emails,
+        allowed_domains=settings.allowed_domains,
     )
+    role_book = RoleBook(database, groups_of=group_ids_of)
     tokens = Tokens(database, rights)
     audit_log = AuditLog(database)
     google = GoogleSignIn(
@@ -231,6 +239,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             ).routes(),
             *PushHook(push, people_jobs).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
+            *RolePages(role_book, grants, database, pages).routes(),
             *AuditPages(audit_log, database, pages).routes(),
             *api.routes(),
             access.last_route(),
@@ -249,6 +258,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         accounts=accounts,
         rights=rights,
         grants=grants,
+        role_book=role_book,
         tokens=tokens,
         audit_log=audit_log,
         directory=directory,

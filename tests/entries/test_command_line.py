@@ -21,7 +21,7 @@ from muster.people.google_api import SCOPES
 from muster.readiness.checklist import ROWS
 from muster.readiness.proofs import Judged, Status
 
-COMMANDS = ("check", "config", "doctor", "migrate", "sync", "up", "web", "worker")
+COMMANDS = ("check", "config", "doctor", "migrate", "roles", "sync", "up", "web", "worker")
 
 SECRETS = {
     "SECRET_KEY": "planted-key-0-0123456789012345678901234567",

@@ -10,7 +10,14 @@ from muster.people.google_user import Record
 from muster.people.runs import SyncRun
 from muster.platform.actor import Actor
 
-ADA = Actor(account_id=1, email="ada@acme.test", name="Ada", roles=("admin",), permissions=frozenset())
+ADA = Actor(
+    account_id=1,
+    email="ada@acme.test",
+    name="Ada",
+    title="Admin",
+    roles=("admin",),
+    permissions=frozenset(),
+)
 MANY = 60
 
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from muster.access.rights import Rights, RightsBook
+from muster.access.roles import label
 from muster.access.tokens import Tokens
 from muster.errors import Invalid, NotAllowed, NotFound, NotSignedIn, TooLarge, TooMany, Unavailable
 from muster.platform import csrf
@@ -193,6 +194,7 @@ def actor(rights: Rights) -> Actor:
         account_id=rights.account_id,
         email=rights.email,
         name=rights.name,
+        title=label(rights.roles),
         roles=tuple(role.value for role in rights.roles),
         permissions=frozenset(permission.value for permission in rights.permissions),
     )

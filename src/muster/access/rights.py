@@ -1,5 +1,6 @@
 """What an account may do at this moment: its own roles and those of its groups, cached and never late."""
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -14,6 +15,9 @@ from muster.platform.telemetry import logger
 
 GroupsOf = Callable[[Statements, str], Awaitable[Sequence[str]]]
 """Gives the ids of the groups that a person, by Google's id, is in by whichever way."""
+
+
+_TOLD_AGAIN_AFTER = 0.2
 
 
 class Rights(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +50,12 @@ class RightsBook:
         self._database = database
         self._cache = cache
         self._groups_of = groups_of
+        self._telling: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        if self._telling:
+            self._telling.cancel()
+            await asyncio.wait({self._telling})
 
     async def of(self, account_id: int, *, kept: bytes | None = None) -> Rights | None:
         """None for an account that is suspended or gone; `kept` is what the cache gave with the session."""
@@ -113,8 +123,20 @@ class RightsBook:
         try:
             await tell(*told)
         except Unavailable as error:
-            # Nobody is let in while Redis is away, and the worker tells it again.
+            # Nobody is let in while Redis is away; but it may be back, with what it kept, at any moment.
             logger.warning("rights_not_told", error=str(error))
+            if self._telling is None or self._telling.done():
+                self._telling = asyncio.create_task(self._tell_until_told())
+
+    async def _tell_until_told(self) -> None:
+        """The worker does the same, less often, for whoever dies meanwhile."""
+        while True:
+            try:
+                await self.tell_again()
+            except Unavailable:
+                await asyncio.sleep(_TOLD_AGAIN_AFTER)
+            else:
+                return
 
 
 def known(roles: Sequence[str]) -> tuple[Role, ...]:

@@ -1,11 +1,11 @@
 """Giving and taking roles: to a person, or to everybody in a Google group."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import msgspec
 
 from muster.access.rights import RightsBook, known
+from muster.access.role_book import Group, find_group
 from muster.access.roles import Role
 from muster.errors import Conflict, Invalid, NotFound
 from muster.platform import audit
@@ -16,38 +16,10 @@ ROLES_LOCK = 7004
 """Held by who takes a role away: of two who take the last two admins' at once, one comes second."""
 
 
-class Holder(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody with a role of their own. `has_signed_in` is false for who has only been invited."""
-
-    account_id: int
-    email: str
-    name: str
-    roles: list[str]
-    has_signed_in: bool
-    granted_by: str
-    granted_at: datetime
-
-
-class GroupGrant(msgspec.Struct, frozen=True, kw_only=True):
-    """A group whose members have a role; `name` and `email` are empty once Google has it no more."""
-
-    group_id: str
-    name: str
-    email: str
-    roles: list[str]
-    granted_by: str
-    granted_at: datetime
-
-
 class _Account(msgspec.Struct, frozen=True, kw_only=True):
     id: int
     email: str
     is_suspended: bool
-
-
-class _Group(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
-    email: str
 
 
 class RoleGrants:
@@ -124,7 +96,7 @@ class RoleGrants:
         """
         _check_grantable(role)
         async with self._database.transaction() as tx:
-            found = await self._group(tx, group)
+            found = await find_group(tx, group)
             granted = await tx.execute(
                 """
                 INSERT INTO group_roles (group_id, role, granted_by) VALUES (%s, %s, %s)
@@ -140,20 +112,13 @@ class RoleGrants:
         self, group: str, role: Role, *, by: Who, origin: Origin | None = None
     ) -> bool:
         async with self._database.transaction() as tx:
-            found = await self._group(tx, group)
+            found = await find_group(tx, group)
             revoked = await tx.execute(
                 "DELETE FROM group_roles WHERE group_id = %s AND role = %s", [found.id, role.value]
             )
             if revoked:
                 await self._note_group(tx, "roles.revoked_from_group", found, role, by=by, origin=origin)
         return bool(revoked)
-
-    async def list_holders(self) -> list[Holder]:
-        """Everybody with a role of their own, by address; the suspended have none."""
-        return await self._database.rows(Holder, _HOLDERS)
-
-    async def list_groups(self) -> list[GroupGrant]:
-        return await self._database.rows(GroupGrant, _GROUPS)
 
     def is_named_in_settings(self, email: str) -> bool:
         return email.casefold() in self._admin_emails
@@ -227,15 +192,8 @@ class RoleGrants:
         )
         await self._rights.changed(tx, [account.id])
 
-    async def _group(self, tx: Transaction, group: str) -> _Group:
-        """Also one that the directory has lost, if it is asked for by id: its grant can be taken away."""
-        found = await tx.row(_Group, _GROUP, {"group": group.strip()})
-        if found is None:
-            raise NotFound(f"The directory has no group {group.strip()}.")
-        return found
-
     async def _note_group(
-        self, tx: Transaction, action: str, group: _Group, role: Role, *, by: Who, origin: Origin | None
+        self, tx: Transaction, action: str, group: Group, role: Role, *, by: Who, origin: Origin | None
     ) -> None:
         told = {"group": group.email, "role": role.value}
         is_grant = action == "roles.granted_to_group"
@@ -273,29 +231,3 @@ def role_named(name: str) -> Role:
     except ValueError as error:
         grantable = ", ".join(role.value for role in Role if role is not Role.MEMBER)
         raise Invalid(f"There is no role {name!r}; expected one of {grantable}.") from error
-
-
-_HOLDERS = """
-SELECT accounts.id AS account_id, email, name, google_id IS NOT NULL AS has_signed_in,
-    array_agg(role ORDER BY role) AS roles,
-    (array_agg(granted_by ORDER BY granted_at DESC))[1] AS granted_by, max(granted_at) AS granted_at
-FROM account_roles JOIN accounts ON accounts.id = account_id
-WHERE suspended_at IS NULL
-GROUP BY accounts.id ORDER BY lower(email), accounts.id
-"""
-
-_GROUPS = """
-SELECT group_id, COALESCE(groups.name, '') AS name, COALESCE(groups.email, '') AS email,
-    array_agg(role ORDER BY role) AS roles,
-    (array_agg(granted_by ORDER BY granted_at DESC))[1] AS granted_by, max(granted_at) AS granted_at
-FROM group_roles LEFT JOIN groups ON google_id = group_id AND removed_at IS NULL
-GROUP BY group_id, groups.name, groups.email ORDER BY lower(COALESCE(groups.email, '')), group_id
-"""
-
-_GROUP = """
-SELECT google_id AS id, email FROM groups
-WHERE removed_at IS NULL AND (google_id = %(group)s OR lower(email) = lower(%(group)s))
-UNION ALL
-SELECT group_id, group_id FROM group_roles WHERE group_id = %(group)s
-LIMIT 1
-"""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Permission(StrEnum):
@@ -32,6 +33,23 @@ class Role(StrEnum):
 
 _EVERYBODY = frozenset({Permission.USE_PORTAL, Permission.SEE_PEOPLE})
 
+
+class Title(NamedTuple):
+    """A role as people read it: its name, and for whom it is."""
+
+    name: str
+    meaning: str
+
+
+TITLES: dict[Role, Title] = {
+    Role.MEMBER: Title("Member", "Everybody who may sign in."),
+    Role.SALES: Title("Sales", "Whoever works with customers."),
+    Role.PEOPLE_TEAM: Title("People team", "Whoever looks after joiners and leavers."),
+    Role.OPERATIONS: Title("Operations", "Whoever keeps the portal running."),
+    Role.AUDITOR: Title("Auditor", "Whoever checks, and changes nothing."),
+    Role.ADMIN: Title("Admin", "Whoever answers for the portal, and decides who may do what."),
+}
+
 GRANTS: dict[Role, frozenset[Permission]] = {
     Role.MEMBER: _EVERYBODY,
     Role.SALES: _EVERYBODY,
@@ -59,6 +77,12 @@ GRANTS: dict[Role, frozenset[Permission]] = {
     Role.ADMIN: frozenset(Permission),
 }
 """Everybody who signs in is a member; any other role is granted, and adds to it."""
+
+
+def label(roles: Iterable[str]) -> str:
+    """What somebody is called by their roles: the weightiest of them."""
+    held = [role for role in Role if role.value in set(roles)]
+    return TITLES[held[-1]].name if held else TITLES[Role.MEMBER].name
 
 
 def granted(roles: Iterable[Role]) -> frozenset[Permission]:

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from muster.access.rights import RightsBook
-from muster.access.roles import Permission
+from muster.access.roles import Permission, label
 from muster.errors import Conflict, Invalid, NotAllowed, NotFound
 from muster.platform import audit
 from muster.platform.actor import Actor, Origin
@@ -127,6 +127,7 @@ class Tokens:
                 account_id=rights.account_id,
                 email=rights.email,
                 name=rights.name,
+                title=label(rights.roles),
                 roles=tuple(role.value for role in rights.roles),
                 permissions=frozenset(known.scopes) & {one.value for one in rights.permissions},
             ),

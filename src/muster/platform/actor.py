@@ -25,11 +25,15 @@ class Who(Protocol):
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
-    """A person with what they may do: all that their roles grant, or what the token they came with is for."""
+    """A person with what they may do: all that their roles grant, or what the token they came with is for.
+
+    `title` is what their weightiest role is called.
+    """
 
     account_id: int
     email: str
     name: str
+    title: str
     roles: tuple[str, ...]
     permissions: frozenset[str]
 

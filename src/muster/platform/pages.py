@@ -179,7 +179,7 @@ def _person(actor: Actor) -> Person:
         name=actor.name,
         email=actor.email,
         initials=initials(actor.name),
-        role_label=", ".join(actor.roles).capitalize(),
+        role_label=actor.title,
     )
 
 
