@@ -180,7 +180,10 @@ class Errors:
             request_id=request.scope["state"]["request_id"],
         )
         return Response(
-            msgspec.json.encode(problem), status_code=status.value, media_type="application/problem+json"
+            msgspec.json.encode(problem),
+            status_code=status.value,
+            media_type="application/problem+json",
+            headers=_challenge(request) if isinstance(error, NotSignedIn) else None,
         )
 
 
@@ -311,6 +314,12 @@ def _onward(code: str) -> dict[str, str]:
 
 def _title(status: HTTPStatus) -> str:
     return TITLES.get(status, status.phrase)
+
+
+def _challenge(request: Request) -> dict[str, str]:
+    """What may be tried instead: https://www.rfc-editor.org/rfc/rfc6750#section-3."""
+    was_tried = "authorization" in request.headers
+    return {"www-authenticate": 'Bearer error="invalid_token"' if was_tried else "Bearer"}
 
 
 def _is_page(request: Request) -> bool:

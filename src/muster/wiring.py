@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import httpx2
 
 from muster.access.account import Accounts
+from muster.access.account_page import AccountPages
 from muster.access.audit_log import AuditLog
 from muster.access.audit_page import AuditPages
 from muster.access.front_door import FrontDoor
@@ -19,6 +20,7 @@ from muster.access.rights import RightsBook
 from muster.access.role_book import RoleBook
 from muster.access.role_grants import RoleGrants
 from muster.access.role_page import RolePages
+from muster.access.session_pages import SessionPages
 from muster.access.tokens import Tokens
 from muster.access.web import AccessPages
 from muster.dashboard.overview import Overviews
@@ -239,6 +241,8 @@ def make(settings: Settings, *, application: str) -> Portal:
             ).routes(),
             *PushHook(push, people_jobs).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
+            *AccountPages(database, sessions, tokens, pages, site).routes(),
+            *SessionPages(database, sessions, tokens, rights, pages).routes(),
             *RolePages(role_book, grants, database, pages).routes(),
             *AuditPages(audit_log, database, pages).routes(),
             *api.routes(),

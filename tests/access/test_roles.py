@@ -323,7 +323,9 @@ async def test_a_thousand_races_leave_nobody_with_what_they_may_no_longer_do(tow
 async def kept_for(town: Town, account: int) -> bytes | None:
     """What a request would be given along with its session."""
     body, epoch = await town.portal.redis.hmget(f"cache:rights:{account}", ["body", "epoch"])
-    return body if body and epoch == await town.portal.redis.get("cache:rights:epoch") else None
+    if not isinstance(body, bytes) or epoch != await town.portal.redis.get("cache:rights:epoch"):
+        return None
+    return body
 
 
 LIVES = hypothesis_settings(

@@ -10,11 +10,11 @@ from typing import Literal
 import msgspec
 
 from muster.access.rights import RightsBook
-from muster.access.roles import Permission, label
+from muster.access.roles import label
 from muster.errors import Conflict, Invalid, NotAllowed, NotFound
 from muster.platform import audit
 from muster.platform.actor import Actor, Origin
-from muster.platform.database import Database, Transaction
+from muster.platform.database import Database
 
 PREFIX = "muster_"
 """So that scanners of leaked secrets, and people, know what they see."""
@@ -139,30 +139,24 @@ class Tokens:
         """The account's tokens, the newest first, those that no longer hold for thirty days more."""
         return await self._database.rows(Token, _LIST, {"account_id": account_id})
 
-    async def revoke(self, token_id: int, *, by: Actor, origin: Origin) -> None:
-        """Raises NotFound for one that is nobody's, or another's where `by` may end only their own."""
+    async def revoke(self, token_id: int, *, owner: int, by: Actor, origin: Origin) -> None:
+        """Raises NotFound for one that is not this owner's."""
         async with self._database.transaction() as tx:
-            token = await tx.row(_Revoked, _REVOKE, [token_id])
-            if token is None or (token.account_id != by.account_id and not by.may(Permission.END_SESSIONS)):
+            token = await tx.row(_Revoked, _REVOKE, [token_id, owner])
+            if token is None:
                 raise NotFound("There is no such token.")
-            await self._note_revoked(tx, token_id, token, by=by, origin=origin)
-
-    async def _note_revoked(
-        self, tx: Transaction, token_id: int, token: "_Revoked", *, by: Actor, origin: Origin
-    ) -> None:
-        if token.was_active:
-            await audit.record(
-                tx,
-                "tokens.revoked",
-                by=by,
-                subject=f"token:{token_id}",
-                before={"name": token.name, "account_id": token.account_id},
-                origin=origin,
-            )
+            if token.was_active:
+                await audit.record(
+                    tx,
+                    "tokens.revoked",
+                    by=by,
+                    subject=f"token:{token_id}",
+                    before={"name": token.name, "account_id": owner},
+                    origin=origin,
+                )
 
 
 class _Revoked(msgspec.Struct, frozen=True):
-    account_id: int
     name: str
     was_active: bool
 
@@ -199,7 +193,9 @@ ORDER BY api_tokens.id DESC
 
 _REVOKE = """
 UPDATE api_tokens SET revoked_at = COALESCE(api_tokens.revoked_at, now())
-FROM (SELECT id, revoked_at IS NULL AS was_active FROM api_tokens WHERE id = %s FOR UPDATE) AS before
+FROM (
+    SELECT id, revoked_at IS NULL AS was_active FROM api_tokens WHERE id = %s AND account_id = %s FOR UPDATE
+) AS before
 WHERE api_tokens.id = before.id
-RETURNING account_id, name, was_active
+RETURNING name, was_active
 """

@@ -11,7 +11,7 @@ another id; the old one holds for a few seconds, for requests that are on their 
 import hashlib
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -56,6 +56,18 @@ class OpenSession(msgspec.Struct, frozen=True, kw_only=True):
     session: Session
     seen_at: datetime
     ends_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+class Place:
+    """Where a session stands in the list of all: by its start, in milliseconds since the epoch, and name."""
+
+    ms: int
+    name: str
+
+    @classmethod
+    def of(cls, one: OpenSession) -> "Place":
+        return cls(ms=_epoch_ms(one.session.started_at), name=one.id)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +122,7 @@ end
 redis.call('SADD', KEYS[2], KEYS[1])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - ARGV[3])
-redis.call('ZADD', KEYS[3], now, KEYS[1])
+redis.call('ZADD', KEYS[3], ARGV[5], KEYS[1])
 redis.call('PEXPIRE', KEYS[3], ARGV[3])
 return now
 """
@@ -192,7 +204,13 @@ class Sessions:
         with answering():
             await self._start(
                 keys=[session_key(session_id), _account_key(session.account_id), _all_key()],
-                args=[msgspec.json.encode(session), session.account_id, _ms(self._lifetime), stamp],
+                args=[
+                    msgspec.json.encode(session),
+                    session.account_id,
+                    _ms(self._lifetime),
+                    stamp,
+                    _epoch_ms(session.started_at),
+                ],
             )
         return session_id
 
@@ -272,6 +290,11 @@ class Sessions:
         with answering():
             return int(await self._count(keys=[_account_key(account_id)]))
 
+    async def count_all(self) -> int:
+        """How many there are of everybody's, those included that sat idle for too long and will be let go."""
+        with answering():
+            return int(await self._redis.zcard(_all_key()))
+
     async def find(self, name: str) -> OpenSession | None:
         return next(iter(await self._shown([name])), None) if _NAME.fullmatch(name) else None
 
@@ -282,19 +305,19 @@ class Sessions:
         found = await self._shown(_names(keys))
         return sorted(found, key=lambda one: one.seen_at, reverse=True)
 
-    async def list_all(self, *, before: datetime | None = None) -> AsyncIterator[OpenSession]:
-        """Everybody's sessions, the newest sign-in first; only those that began earlier than `before`."""
-        newest = f"({_epoch_ms(before)}" if before else "+inf"
-        passed = 0
+    async def list_all(self, *, after: Place | None = None) -> AsyncGenerator[OpenSession, None]:
+        """Everybody's sessions, the newest sign-in first, or those that come after a place in that order."""
+        newest, passed = after.ms if after else "+inf", 0
         while True:
             with answering():
-                keys = await self._redis.zrevrangebyscore(
-                    _all_key(), newest, "-inf", start=passed, num=_BATCH
+                found: Any = await self._redis.zrevrangebyscore(
+                    _all_key(), newest, "-inf", start=passed, num=_BATCH, withscores=True
                 )
-            if not keys:
+            if not found:
                 return
-            passed += len(keys)
-            for one in await self._shown(_names(keys)):
+            passed += len(found)
+            places = [Place(ms=int(score), name=name) for (key, score) in found for name in _names([key])]
+            for one in await self._shown([place.name for place in places if after is None or place < after]):
                 yield one
 
     async def _shown(self, names: Sequence[str]) -> list[OpenSession]:
