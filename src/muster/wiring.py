@@ -128,7 +128,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     database = Database(settings.database_url.reveal(), application=application)
     client = redis.connect(settings.redis_url.reveal())
     queues = Queues(settings.redis_url.reveal())
-    http = outbound.client(_hosts(settings))
+    http = outbound.client(_destinations(settings))
     sessions = Sessions(client, idle=settings.session_idle)
     heartbeats = Heartbeats(database)
     rights = RightsBook(database, RightsCache(client), groups_of=group_ids_of)
@@ -302,12 +302,19 @@ def _push_address(settings: Settings) -> str | None:
     return f"{settings.public_url}/hooks/google" if settings.is_https or settings.is_sandbox else None
 
 
-def _hosts(settings: Settings) -> Sequence[str]:
-    """Every address that Muster itself may ask."""
+def _destinations(settings: Settings) -> Sequence[outbound.Destination]:
+    """Every place that Muster itself may ask."""
     google = ["https://oauth2.googleapis.com", "https://www.googleapis.com"]
+    is_development = settings.environment == "development"
     return [
-        settings.google_issuer,
-        settings.google_directory_url,
-        settings.public_url,
-        *([] if settings.is_sandbox else google),
+        *(
+            outbound.named(url, is_development=is_development)
+            for url in (
+                settings.google_issuer,
+                settings.google_directory_url,
+                *([] if settings.is_sandbox else google),
+            )
+        ),
+        # Wherever the operator has put it.
+        outbound.Destination(url=settings.public_url, may_be_private=True),
     ]
