@@ -12,7 +12,7 @@ import pytest
 from muster.__main__ import main
 from muster.people.google_api import SCOPES
 from muster.readiness.checklist import ROWS, Row
-from muster.settings import load
+from muster.settings import MEANINGS, load
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -121,6 +121,15 @@ def test_a_documented_default_is_the_default(name: str, monkeypatch: pytest.Monk
     else:
         assert settings_documented()[name].startswith("none")
         assert shown in {"(none)", "(not set)", "None"}
+
+
+def test_settings_are_explained_in_the_same_words_on_the_page():
+    section = part((DOCS / "operating.md").read_text("utf-8"), "Settings")
+    documented = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", section, re.MULTILINE))
+
+    told = {name: meaning for of_group in MEANINGS.values() for name, meaning in of_group.items()}
+
+    assert {name: documented[name].replace("`", "") for name in told} == told
 
 
 def test_the_scopes_to_delegate_are_those_the_directory_asks_for():

@@ -27,6 +27,7 @@ OPEN_TO_ANYONE = {
     ("GET", "/sign-in/google"),
     ("GET", "/sign-in/google/callback"),
     ("POST", "/hooks/google"),
+    ("POST", "/browser-reports"),
 }
 """Whoever adds a route that needs no session adds it here, on purpose."""
 

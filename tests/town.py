@@ -175,7 +175,8 @@ async def opened(settings: Settings) -> AsyncIterator[Town]:
         await emptied(
             settings.database_url.reveal(),
             "TRUNCATE accounts, account_roles, group_roles, rights_changes, api_tokens, audit_log, "
-            "audit_seals, audit_verifications, people, people_syncs, people_chains, people_pages, "
+            "audit_seals, audit_verifications, browser_reports, people, people_syncs, people_chains, "
+            "people_pages, "
             "people_changes, people_removals, people_removal_entries, people_rereads, push_channels, "
             "org_units, groups, group_members, workers, proofs RESTART IDENTITY",
         )

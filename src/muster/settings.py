@@ -38,6 +38,41 @@ _NAMES = {
 }
 """Fields whose setting is not simply called as they are."""
 
+MEANINGS: dict[str, dict[str, str]] = {
+    "Portal": {
+        "MUSTER_ENVIRONMENT": "development or production; production wants an https address and listens on every interface",  # noqa: E501
+        "MUSTER_HOME": "folder of one instance: embedded servers, key, instance.env",
+        "HOST": "address to listen on",
+        "PORT": "port to listen on",
+        "PUBLIC_URL": "where browsers find the portal, without a path",
+        "SECRET_KEY": "at least 32 random characters, from which form tokens are made",
+        "SECRET_KEY_FALLBACKS": "earlier keys whose form tokens still count, separated by commas",
+        "LOG_LEVEL": "trace, debug, info, warn, error or fatal",
+        "TRUSTED_PROXIES": "addresses or networks whose X-Forwarded-For is believed, separated by commas",
+    },
+    "Servers": {
+        "DATABASE_URL": "PostgreSQL",
+        "REDIS_URL": "Redis or Valkey: redis://, rediss:// or unix://",
+    },
+    "People and access": {
+        "ALLOWED_DOMAINS": "Workspace domains whose people may sign in, separated by commas",
+        "ADMIN_EMAILS": "whoever signs in with one of these becomes an administrator",
+        "PEOPLE_REMOVAL_PERCENT": "when more of the company than this would leave within an hour, and more than ten people, an administrator is asked first; 0 to 100",  # noqa: E501
+        "SESSION_IDLE_MINUTES": "after how long without a request a session ends, 1 to 1440; it ends 24 hours after sign-in anyway",  # noqa: E501
+        "PEOPLE_SYNC_MINUTES": "how often the directory is read, 1 to 1440",
+    },
+    "Google": {
+        "GOOGLE_CLIENT_ID": "the OAuth client's id; without it up runs the sandbox company",
+        "GOOGLE_CLIENT_SECRET": "the OAuth client's secret",
+        "GOOGLE_ISSUER": "who signs people in",
+        "GOOGLE_SERVICE_ACCOUNT": "the service account's key: its JSON, or the path of the file",
+        "GOOGLE_ADMIN_EMAIL": "the administrator in whose name the directory is read",
+        "GOOGLE_CUSTOMER": "the Workspace customer",
+        "GOOGLE_DIRECTORY_URL": "where the Directory API is",
+    },
+}
+"""Group → setting → what it is, as docs/operating.md has it too."""
+
 _DOMAIN = re.compile(r"^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
 

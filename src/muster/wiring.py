@@ -10,6 +10,7 @@ from muster.access.account import Accounts
 from muster.access.account_page import AccountPages
 from muster.access.audit_log import AuditLog
 from muster.access.audit_page import AuditPages
+from muster.access.browser_reports import BrowserReports
 from muster.access.front_door import FrontDoor
 from muster.access.gate import Gate, Site
 from muster.access.google_signin import GoogleSignIn
@@ -21,6 +22,7 @@ from muster.access.role_book import RoleBook
 from muster.access.role_grants import RoleGrants
 from muster.access.role_page import RolePages
 from muster.access.session_pages import SessionPages
+from muster.access.settings_page import SettingsPage
 from muster.access.tokens import Tokens
 from muster.access.web import AccessPages
 from muster.dashboard.overview import Overviews
@@ -68,11 +70,12 @@ from muster.platform.redis import Redis
 from muster.platform.rights_cache import RightsCache
 from muster.platform.routes import Route, unique
 from muster.platform.sessions import Sessions
+from muster.platform.vault import Vault
 from muster.readiness.health import HealthPages
 from muster.readiness.jobs import CANARY, ReadinessJobs
 from muster.readiness.proofs import Proofs
 from muster.readiness.web import ChecklistPages
-from muster.settings import Settings
+from muster.settings import MEANINGS, Settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,9 +147,12 @@ def make(settings: Settings, *, application: str) -> Portal:
     role_book = RoleBook(database, groups_of=group_ids_of)
     tokens = Tokens(database, rights)
     audit_log = AuditLog(database)
+    probe_account = ProbeAccount(database, rights)
+    key, fallbacks = settings.secret_key.reveal(), [one.reveal() for one in settings.secret_key_fallbacks]
     google = GoogleSignIn(
         http,
         client,
+        Vault(key, fallbacks),
         issuer=settings.google_issuer,
         client_id=settings.google_client_id,
         client_secret=settings.google_client_secret.reveal(),
@@ -162,7 +168,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         base_url=settings.google_directory_url,
         customer=settings.google_customer,
     )
-    forms = Csrf(settings.secret_key.reveal(), [key.reveal() for key in settings.secret_key_fallbacks])
+    forms = Csrf(key, fallbacks)
     site = Site(public_url=settings.public_url, development=settings.environment == "development")
     pages = Pages(forms, sandbox=settings.is_sandbox)
     copy = DirectoryCopy(database, accounts)
@@ -181,8 +187,16 @@ def make(settings: Settings, *, application: str) -> Portal:
             *RedisProbes(client, sessions).probes(),
             *JobProbes(queues, heartbeats, CANARY).probes(),
             *HeaderProbe(http, settings.public_url).probes(),
-            *FrontDoor(http, sessions, google, site, probe_account=ProbeAccount(database, rights)).probes(),
-            *AccessProbes(google, audit_log, allowed_domains=settings.allowed_domains).probes(),
+            *FrontDoor(http, sessions, google, site, probe_account=probe_account).probes(),
+            *AccessProbes(
+                database,
+                google,
+                audit_log,
+                rights,
+                probe_account,
+                allowed_domains=settings.allowed_domains,
+                admin_emails=settings.admin_emails,
+            ).probes(),
             *PeopleProbes(
                 database,
                 directory,
@@ -244,6 +258,13 @@ def make(settings: Settings, *, application: str) -> Portal:
             *AccountPages(database, sessions, tokens, pages, site).routes(),
             *SessionPages(database, sessions, tokens, rights, pages).routes(),
             *RolePages(role_book, grants, database, pages).routes(),
+            *BrowserReports(database, pages).routes(),
+            *SettingsPage(
+                pages,
+                shown=settings.shown(),
+                environment=settings.environment,
+                meanings=MEANINGS,
+            ).routes(),
             *AuditPages(audit_log, database, pages).routes(),
             *api.routes(),
             access.last_route(),

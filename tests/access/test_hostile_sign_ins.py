@@ -1,12 +1,17 @@
 """Sign-ins that must not work: forged tokens, foreign flows, the wrong people. None may leave a session."""
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import httpx2
 import pytest
-from tests.town import Town, Visitor
+from tests.town import Town, Visitor, served
+
+from muster.settings import Secret, Settings
+from muster.wiring import portal
 
 NOW = int(time.time())
 
@@ -180,3 +185,39 @@ async def _callback(visitor: Visitor, email: str) -> str:
 def _with(address: str, **changed: str) -> str:
     parts = urlsplit(address)
     return parts._replace(query=urlencode({**dict(parse_qsl(parts.query)), **changed})).geturl()
+
+
+async def test_what_is_kept_of_a_sign_in_under_way_is_sealed_to_its_own_state(town: Town):
+    async with town.visitor() as one, town.visitor() as other:
+        mine, theirs = await _callback(one, "cy@acme.test"), await _callback(other, "ben@acme.test")
+        keys = sorted(key for key in await town.keys() if ":attempt:" in key)
+        kept: list[Any] = [await town.portal.redis.get(key) for key in keys]
+        assert not any(b"verifier" in one or b"nonce" in one for one in kept)
+        for key, swapped in zip(keys, reversed(kept), strict=True):
+            await town.portal.redis.set(key, swapped, ex=60)
+
+        assert (await one.get(mine)).status_code == 403
+        assert (await other.get(theirs)).status_code == 403
+        await _assert_no_session(town, one)
+
+
+async def test_a_sign_in_that_began_before_the_key_was_changed_is_finished_after(
+    town: Town, new_settings: Callable[[], Settings]
+):
+    settings = town.portal.settings
+    later = replace(
+        new_settings(),
+        secret_key=Secret("another-key-of-forty-characters-at-least"),
+        secret_key_fallbacks=(settings.secret_key,),
+        public_url=settings.public_url,
+    )
+    async with town.visitor() as cy, portal(later, application="muster-later") as made:
+        callback = urlsplit(await _callback(cy, "cy@acme.test"))
+        async with served(made, later.port) as address:
+            answer = await town.raw.get(
+                f"{address}{callback.path}?{callback.query}",
+                headers={"cookie": f"muster_attempt={cy.cookies.get('muster_attempt')}"},
+            )
+
+        assert answer.status_code == 303
+        assert "muster_session" in answer.headers["set-cookie"]

@@ -35,5 +35,7 @@ async def siege(new_settings: Callable[[], Settings]) -> AsyncIterator[Siege]:
         await made.groups.run()
         await siege.open_channels()
         await siege.start_worker()
+        async with siege.town.signed_in("ada@acme.test"):
+            pass
         yield siege
         await siege.stop_worker()

@@ -374,7 +374,7 @@ async def a_proxy_strips_the_limits(siege: Siege) -> AsyncIterator[None]:
         yield
 
 
-@saboteur("web.limits", sees="two requests were not counted")
+@saboteur("web.limits", sees="8 requests were not counted")
 async def a_proxy_answers_from_what_it_has_kept(siege: Siege) -> AsyncIterator[None]:
     kept: list[Passing] = []
 
@@ -413,6 +413,57 @@ async def a_proxy_takes_the_challenge_away(siege: Siege) -> AsyncIterator[None]:
 
     with siege.front.spoiling(simplify):
         yield
+
+
+@saboteur("access.roles", sees="cached rights differ from the database for cy@acme.test")
+async def roles_are_changed_behind_our_back(siege: Siege) -> AsyncIterator[None]:
+    async with siege.town.signed_in("cy@acme.test") as cy:
+        await cy.get("/people")
+        await siege.sql(
+            "INSERT INTO account_roles SELECT id, 'sales', 'nobody' FROM accounts "
+            "WHERE email = 'cy@acme.test'"
+        )
+        yield
+        await siege.sql("DELETE FROM account_roles WHERE granted_by = 'nobody'")
+
+
+@saboteur("access.roles", sees="cached rights differ from the database for cy@acme.test")
+async def more_rights_are_planted_in_the_cache(siege: Siege) -> AsyncIterator[None]:
+    async with siege.town.signed_in("cy@acme.test") as cy:
+        await cy.get("/people")
+        redis = siege.town.portal.redis
+        account = await siege.town.value("SELECT id FROM accounts WHERE email = 'cy@acme.test'")
+        found: Any = await redis.hget(f"cache:rights:{account}", "body")
+        planted = found.replace(b'"member"', b'"member","admin"')
+        await redis.hset(f"cache:rights:{account}", "body", planted)
+        yield
+        await redis.delete(f"cache:rights:{account}")
+
+
+@saboteur("access.roles", sees="1 changes wait to be told to the cache")
+async def no_worker_tells_the_cache(siege: Siege) -> AsyncIterator[None]:
+    await siege.stop_worker()
+    await siege.sql("INSERT INTO rights_changes (account_id, at) VALUES (999999, now() - interval '1 hour')")
+    yield
+    await siege.start_worker()
+    await siege.town.portal.rights.tell_again()
+
+
+@saboteur("access.admins", sees="nobody who can sign in is an admin")
+async def the_last_admin_is_suspended(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("UPDATE accounts SET suspended_at = now() WHERE google_id IS NOT NULL")
+    yield
+    await siege.sql("UPDATE accounts SET suspended_at = NULL")
+
+
+@saboteur("access.admins", sees="nobody who can sign in is an admin")
+async def the_admins_account_is_lost(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("UPDATE accounts SET google_id = '-' || google_id, email = '-' || email")
+    await siege.sql("DELETE FROM account_roles WHERE role = 'admin'")
+    yield
+    await siege.sql(
+        "UPDATE accounts SET google_id = substr(google_id, 2), email = substr(email, 2) WHERE email LIKE '-%'"
+    )
 
 
 async def _behind_the_triggers(siege: Siege, *statements: str) -> None:

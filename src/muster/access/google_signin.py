@@ -22,6 +22,7 @@ import msgspec
 from muster.access.account import Identity
 from muster.errors import NotAllowed, VendorDown, VendorRefused
 from muster.platform.redis import SESSIONS, Redis, answering
+from muster.platform.vault import SealBroken, Vault
 
 ATTEMPT_LIFETIME = timedelta(minutes=10)
 METADATA_LIFETIME = timedelta(hours=1)
@@ -51,7 +52,7 @@ class Metadata(msgspec.Struct, frozen=True):
 
 
 class _Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """A sign-in under way, kept under the hash of its state and read once."""
+    """A sign-in under way, kept sealed under the hash of its state and read once."""
 
     nonce: str
     verifier: str
@@ -85,6 +86,7 @@ class GoogleSignIn:
         self,
         http: httpx2.AsyncClient,
         redis: Redis,
+        vault: Vault,
         *,
         issuer: str,
         client_id: str,
@@ -93,6 +95,7 @@ class GoogleSignIn:
     ) -> None:
         self._http = http
         self._redis = redis
+        self._vault = vault
         self._issuer = issuer
         self._client_id = client_id
         self._client_secret = client_secret
@@ -119,7 +122,11 @@ class GoogleSignIn:
             redirect_uri=redirect_uri,
         )
         with answering():
-            await self._redis.set(_attempt_key(state), msgspec.json.encode(attempt), ex=ATTEMPT_LIFETIME)
+            await self._redis.set(
+                _attempt_key(state),
+                self._vault.seal(msgspec.json.encode(attempt), _attempt_key(state)),
+                ex=ATTEMPT_LIFETIME,
+            )
         query = {
             "client_id": self._client_id,
             "response_type": "code",
@@ -141,10 +148,13 @@ class GoogleSignIn:
     async def finish(self, *, state: str, code: str, browser: str) -> Finished:
         """Whom Google vouches for. Raises SignInRefused, saying which check failed in words for a page."""
         with answering():
-            kept = await self._redis.getdel(_attempt_key(state))
+            kept: Any = await self._redis.getdel(_attempt_key(state))
         if not kept:
             raise SignInRefused("This sign-in has expired or was already used. Please start again.")
-        attempt = msgspec.json.decode(kept, type=_Attempt)
+        try:
+            attempt = msgspec.json.decode(self._vault.open(kept, _attempt_key(state)), type=_Attempt)
+        except SealBroken as error:
+            raise SignInRefused("This sign-in cannot be finished. Please start again.") from error
         if not hmac.compare_digest(attempt.browser, _digest(browser)):
             raise SignInRefused("This sign-in was begun in another browser. Please start again.")
         token = await self._exchange(code, attempt)

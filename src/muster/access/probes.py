@@ -1,23 +1,84 @@
-"""Whether people can sign in, and only the right ones."""
+"""Whether people can sign in, only the right ones, and may do what they should."""
 
+import time
 from collections.abc import Sequence
 
 from muster.access.audit_log import AuditLog
 from muster.access.google_signin import GoogleSignIn
+from muster.access.probe_account import ProbeAccount
+from muster.access.rights import RightsBook
+from muster.access.roles import Role
+from muster.platform.database import Database
 from muster.platform.probe import Failed, Probe
 
 
 class AccessProbes:
-    def __init__(self, google: GoogleSignIn, audit: AuditLog, *, allowed_domains: Sequence[str]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        google: GoogleSignIn,
+        audit: AuditLog,
+        rights: RightsBook,
+        probe_account: ProbeAccount,
+        *,
+        allowed_domains: Sequence[str],
+        admin_emails: Sequence[str],
+    ) -> None:
+        self._database = database
         self._google = google
         self._audit = audit
+        self._rights = rights
+        self._probe_account = probe_account
+        self._admin_emails = admin_emails
         self._allowed_domains = allowed_domains
 
     def probes(self) -> list[Probe]:
         return [
             Probe(row="signin.discovery", ask=self.discovery),
+            Probe(row="access.roles", ask=self.roles),
+            Probe(row="access.admins", ask=self.admins),
             Probe(row="audit.chained", ask=self._audit.verify),
         ]
+
+    async def roles(self) -> str:
+        """That a change is seen at once, and that what is cached of anybody is what the database says."""
+        account = (await self._probe_account.get()).account_id
+        started = time.perf_counter()
+        for is_given in (True, False):
+            await self._change_probe(account, is_given=is_given)
+            seen = await self._rights.of(account, kept=(await self._rights.list_kept([account])).get(account))
+            if seen is None or (Role.AUDITOR in seen.roles) != is_given:
+                raise Failed(f"a role {'given' if is_given else 'taken'} was not seen by the next request")
+        took_ms = (time.perf_counter() - started) * 1000
+        wrong = await self._rights.find_stale()
+        # Whoever is changed at this very moment is not wrong for longer than that.
+        if wrong and (wrong := [one for one in wrong if one in await self._rights.find_stale()]):
+            raise Failed(f"cached rights differ from the database for {', '.join(wrong[:5])}")
+        waiting: int = await self._database.value(
+            "SELECT count(*) FROM rights_changes WHERE at < now() - interval '2 minutes'"
+        )
+        if waiting:
+            raise Failed(f"{waiting} changes wait to be told to the cache; does a worker take `upkeep`?")
+        kept = len(await self._rights.list_kept())
+        return (
+            f"given and taken, each seen at once ({took_ms:.0f} ms); {kept} cached accounts as they should be"
+        )
+
+    async def admins(self) -> str:
+        """Somebody who can sign in decides who may do what."""
+        able = await self._database.value(_ADMINS, {"named": list(self._admin_emails)})
+        if not able:
+            raise Failed("nobody who can sign in is an admin")
+        return f"{able} {'admin' if able == 1 else 'admins'} can sign in"
+
+    async def _change_probe(self, account: int, *, is_given: bool) -> None:
+        """By the table and not by the verbs: the audit log is no place for a change each minute."""
+        async with self._database.transaction() as tx:
+            if is_given:
+                await tx.execute(_GIVE_PROBE, [account, Role.AUDITOR.value])
+            else:
+                await tx.execute("DELETE FROM account_roles WHERE account_id = %s", [account])
+            await self._rights.changed(tx, [account])
 
     async def discovery(self) -> str:
         metadata = await self._google.metadata(fresh=True)
@@ -28,3 +89,16 @@ class AccessProbes:
         keys_published = f"{len(keys)} signing key{'' if len(keys) == 1 else 's'}"
         domains = ", ".join(self._allowed_domains)
         return f"{metadata.issuer}, {keys_published}, our client known; {domains} may enter"
+
+
+_GIVE_PROBE = """
+INSERT INTO account_roles (account_id, role, granted_by) VALUES (%s, %s, 'probe') ON CONFLICT DO NOTHING
+"""
+
+_ADMINS = """
+SELECT count(*) FROM accounts
+WHERE suspended_at IS NULL AND google_id IS NOT NULL AND (
+    lower(email) = ANY(%(named)s)
+    OR EXISTS (SELECT FROM account_roles WHERE account_id = accounts.id AND role = 'admin')
+)
+"""

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 
 import msgspec
@@ -111,6 +111,21 @@ class RightsBook:
             else:
                 await self._cache.forget(set(changed))
         return len(changed)
+
+    async def list_kept(self, account_ids: Collection[int] | None = None) -> dict[int, bytes]:
+        """What is cached of these accounts, or of the first thousand that are found."""
+        return await self._cache.list_kept(account_ids)
+
+    async def find_stale(self) -> list[str]:
+        """The addresses of accounts whose cached roles are not those of the database."""
+        stale = []
+        kept = await self.list_kept()
+        async with self._database.reading() as statements:
+            for account_id, body in kept.items():
+                rights, true = _decoded(body), await self.read(statements, account_id)
+                if rights and (true is None or true.roles != rights.roles):
+                    stale.append(rights.email)
+        return stale
 
     async def _by_group(self, statements: Statements, google_id: str) -> list[str]:
         grants = await statements.pairs("SELECT group_id, array_agg(role) FROM group_roles GROUP BY group_id")

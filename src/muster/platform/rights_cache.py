@@ -11,10 +11,12 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from muster.platform.redis import CACHE, Redis, answering
 
 ENTRY_LIFETIME = timedelta(minutes=5)
+MOST_LOOKED_AT = 1000
 EPOCH_LIFETIME = timedelta(minutes=60)
 
 _LEASE = """
@@ -73,6 +75,29 @@ class RightsCache:
                     args=[lease.number, body, lease.epoch, _ms(ENTRY_LIFETIME)],
                 )
             )
+
+    async def list_kept(self, account_ids: Collection[int] | None = None) -> dict[int, bytes]:
+        """Account → what is kept of it and still holds; of a thousand at most, unless they are named."""
+        kept: dict[int, bytes] = {}
+        with answering():
+            epoch = await self._redis.get(epoch_key())
+            numbers = account_ids if account_ids is not None else await self._numbers()
+            for number in numbers:
+                found: Any = await self._redis.hmget(rights_key(number), ["body", "epoch"])
+                if found[0] and found[1] == epoch:
+                    kept[number] = found[0]
+        return kept
+
+    async def _numbers(self) -> list[int]:
+        pattern = rights_key("*")
+        found = []
+        async for key in self._redis.scan_iter(pattern, count=1000):
+            number = key.decode().removeprefix(rights_key(""))
+            if number.isdecimal():
+                found.append(int(number))
+            if len(found) >= MOST_LOOKED_AT:
+                break
+        return found
 
     async def forget(self, account_ids: Collection[int]) -> None:
         """Announce a change of these accounts: the next request of each reads the database."""

@@ -5,13 +5,29 @@ import secrets
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+REPORTS = "/browser-reports"
+"""Where browsers tell what of a page they refused."""
+
+_UNUSED = (
+    *("accelerometer", "autoplay", "bluetooth", "browsing-topics", "camera", "display-capture"),
+    *("encrypted-media", "fullscreen", "gamepad", "geolocation", "gyroscope", "hid", "idle-detection"),
+    *("local-fonts", "magnetometer", "microphone", "midi", "payment", "picture-in-picture"),
+    *("publickey-credentials-create", "publickey-credentials-get", "screen-wake-lock", "serial"),
+    *("storage-access", "usb", "web-share", "window-management", "xr-spatial-tracking"),
+)
+"""Of https://github.com/w3c/webappsec-permissions-policy/blob/main/features.md what no page of ours needs:
+all but the clipboard.
+"""
+
 FIXED = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=(), browsing-topics=()",
+    "permissions-policy": ", ".join(f"{feature}=()" for feature in _UNUSED),
     "x-frame-options": "DENY",
+    "x-permitted-cross-domain-policies": "none",
+    "reporting-endpoints": f'csp="{REPORTS}"',
 }
 HSTS = "max-age=63072000; includeSubDomains"
 
@@ -21,7 +37,8 @@ def content_security_policy(nonce: str) -> str:
         f"default-src 'none'; script-src 'nonce-{nonce}' 'strict-dynamic'; style-src 'self'; "
         "img-src 'self' data:; connect-src 'self'; font-src 'self'; manifest-src 'self'; "
         "form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; "
-        "require-trusted-types-for 'script'; trusted-types 'none'"
+        "require-trusted-types-for 'script'; trusted-types 'none'; "
+        f"report-to csp; report-uri {REPORTS}"
     )
 
 

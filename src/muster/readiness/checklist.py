@@ -98,6 +98,20 @@ ROWS = (
         remedy="See whether a proxy before Muster strips or rewrites headers, and that PUBLIC_URL leads here.",
     ),
     Row(
+        id="access.roles",
+        group=ACCESS,
+        title="Role changes",
+        promise="A role that is given or taken counts from the next request on; nobody's cached rights differ from the database.",
+        remedy="Change roles on /admin/roles or with `muster roles`, never in the tables. See that a worker takes the queue `upkeep`, which tells the cache of what a process that died could not.",
+    ),
+    Row(
+        id="access.admins",
+        group=ACCESS,
+        title="Somebody is admin",
+        promise="At least one person who has signed in, and still may, decides who may do what.",
+        remedy="Name an address in ADMIN_EMAILS and have its owner sign in, or run `muster roles grant ADDRESS admin` where the servers are reached.",
+    ),
+    Row(
         id="audit.chained",
         group=ACCESS,
         title="Audit log",
