@@ -462,7 +462,8 @@ async def the_admins_account_is_lost(siege: Siege) -> AsyncIterator[None]:
     await siege.sql("DELETE FROM account_roles WHERE role = 'admin'")
     yield
     await siege.sql(
-        "UPDATE accounts SET google_id = substr(google_id, 2), email = substr(email, 2) WHERE email LIKE '-%'",
+        "UPDATE accounts SET google_id = substr(google_id, 2), email = substr(email, 2) "
+        "WHERE email LIKE '-%'",
         "INSERT INTO account_roles SELECT id, 'admin', 'x' FROM accounts WHERE email = 'ada@acme.test'",
     )
 
