@@ -1,13 +1,17 @@
 """Every route of the table, tried by those who may not. A new route is here without anybody adding it."""
 
+import asyncio
 import base64
 import re
+from collections.abc import Awaitable, Callable
 
 import pytest
 from tests.town import Town, Visitor
 
 from muster.access.roles import GRANTS, Permission, Role
+from muster.platform.actor import System
 from muster.platform.routes import Anyone, Route
+from muster.platform.sessions import session_key
 
 _PARAMETER = re.compile(r"\{\w+(:int)?\}")
 EMAILS = {Role.MEMBER: "cy@acme.test", Role.ADMIN: "ada@acme.test"}
@@ -42,27 +46,85 @@ async def test_without_a_session_nothing_opens(town: Town, cookie: str | None):
                 assert response.headers["location"].startswith("/sign-in")
 
 
-async def test_a_session_that_sat_idle_for_an_hour_is_over(town: Town):
+async def idle(town: Town, visitor: Visitor) -> None:
+    hour_ago = int((await town.portal.redis.time())[0] - 3601) * 1000
+    await town.portal.redis.hset(session_key(visitor.session_id or ""), "seen", hour_ago)
+
+
+async def a_day_old(town: Town, visitor: Visitor) -> None:
+    await town.portal.redis.pexpire(session_key(visitor.session_id or ""), 1)
+    await asyncio.sleep(0.01)
+
+
+async def signed_out(_: Town, visitor: Visitor) -> None:
+    kept = visitor.session_id or ""
+    await visitor.post("/sign-out")
+    visitor.cookies.set("muster_session", kept)
+
+
+async def ended_by_an_admin(town: Town, _: Visitor) -> None:
+    await town.portal.sessions.end_all(
+        await town.value("SELECT id FROM accounts WHERE google_id IS NOT NULL")
+    )
+
+
+async def of_somebody_suspended(town: Town, _: Visitor) -> None:
+    async with town.portal.database.transaction() as tx:
+        ids = await tx.column("SELECT google_id FROM accounts WHERE google_id IS NOT NULL")
+        await town.portal.accounts.suspend(tx, ids, because="left")
+
+
+async def of_another_release(town: Town, visitor: Visitor) -> None:
+    await town.portal.redis.hset(session_key(visitor.session_id or ""), "session", b'{"role":"admin"}')
+
+
+@pytest.mark.parametrize(
+    "end", [idle, a_day_old, signed_out, ended_by_an_admin, of_somebody_suspended, of_another_release]
+)
+async def test_a_session_that_is_over_opens_nothing(
+    town: Town, end: Callable[[Town, Visitor], Awaitable[None]]
+):
     async with town.signed_in("ada@acme.test") as ada:
-        keys = [key for key in await town.keys() if re.fullmatch(r"sess:[0-9a-f]{64}", key)]
-        hour_ago = int((await town.portal.redis.time())[0] - 3601) * 1000
-        await town.portal.redis.hset(keys[0], "seen", hour_ago)
+        token = await ada.csrf()
+        await end(town, ada)
 
         for route in _closed(town):
-            response = await ada.request(route.method, _address(route))
+            response = await ada.request(route.method, _address(route), headers={"x-csrf-token": token})
             assert response.status_code in {303, 401}, (route.method, route.path)
+            assert response.headers.get("location", "/sign-in").startswith("/sign-in"), route.path
 
 
-async def test_a_role_that_is_too_low_is_refused_and_the_handler_never_runs(town: Town):
-    async with town.signed_in(EMAILS[Role.MEMBER]) as cy:
+@pytest.mark.parametrize("role", [one for one in Role if one is not Role.ADMIN])
+async def test_a_role_opens_what_its_row_of_the_table_says_and_nothing_else(town: Town, role: Role):
+    if role is not Role.MEMBER:
+        await town.portal.grants.grant("cy@acme.test", role, by=System("tester"))
+    async with town.signed_in("cy@acme.test") as cy:
         token = await cy.csrf()
-        beyond = [route for route in _closed(town) if Permission(route.may) not in GRANTS[Role.MEMBER]]
+        before = await town.audited()
+        beyond = [route for route in _closed(town) if Permission(route.may) not in GRANTS[role]]
         assert beyond
         for route in beyond:
             response = await cy.request(route.method, _address(route), headers={"x-csrf-token": token})
             assert response.status_code == 403, (route.method, route.path)
-        assert await town.value("SELECT count(*) FROM people_syncs") == 0
-        assert await town.value("SELECT count(*) FROM proofs") == 0
+        within = [route for route in _closed(town) if route not in beyond and route.method == "GET"]
+        for route in within:
+            response = await cy.get(_address(route))
+            assert response.status_code not in {401, 403, 500, 503}, (route.method, route.path)
+        after = [action for action in await town.audited() if action not in before]
+        assert set(after) <= {"audit.exported", "roles.exported"}
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "X" * 30])
+async def test_a_method_that_an_address_does_not_have_does_nothing(town: Town, method: str):
+    async with town.signed_in("ada@acme.test") as ada:
+        token = await ada.csrf()
+        known = {(route.method, route.path) for route in town.portal.routes}
+        for path in {route.path for route in town.portal.routes}:
+            if (method, path) in known:
+                continue
+            route = next(one for one in town.portal.routes if one.path == path)
+            response = await ada.request(method, _address(route), headers={"x-csrf-token": token})
+            assert response.status_code in {400, 403, 404, 405}, (method, path)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +137,9 @@ async def test_a_role_that_is_too_low_is_refused_and_the_handler_never_runs(town
         {"x-csrf-token": "not hex at all"},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
+        {"sec-fetch-site": "none of these"},
+        {"origin": "http://localhost.evil.test"},
+        {"origin": ""},
         {"origin": "https://evil.test"},
         {"origin": "null"},
         {"origin": "http://127.0.0.1:1"},
