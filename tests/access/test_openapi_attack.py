@@ -7,6 +7,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -41,12 +42,14 @@ def attack(document: dict[str, Any], base_url: str, token: str) -> int:
     headers = {"authorization": f"Bearer {token}"}
     made = 0
     for found in schema.get_all_operations():
+        if not isinstance(found, Ok):
+            raise found.err()
         operation = found.ok()
         for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
 
             @SOME
             @given(case=operation.as_strategy(generation_mode=mode))
-            def try_one(case: schemathesis.Case) -> None:
+            def try_one(case: schemathesis.Case[Any]) -> None:
                 nonlocal made
                 made += 1
                 answer = case.call(base_url=base_url, headers=headers, timeout=20)
