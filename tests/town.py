@@ -145,8 +145,8 @@ class Town:
         return await self.portal.database.execute(statement, list(parameters))
 
     async def raw_execute(self, statement: str) -> None:
-        """On a connection of its own, outside the portal's pool."""
-        url = self.portal.settings.database_url.reveal()
+        """As the owner of the tables, on a connection of its own outside the portal's pool."""
+        url = owner_url(self.portal.settings)
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
             await connection.execute(statement)
 
@@ -167,15 +167,26 @@ async def opened(settings: Settings) -> AsyncIterator[Town]:
         httpx2.AsyncClient(timeout=20, verify=_TLS) as raw,
     ):
         sandbox = Sandbox(settings.google_issuer, raw)
-        await made.database.execute(
-            "TRUNCATE accounts, audit_log, people, people_syncs, people_chains, people_pages, "
-            "people_changes, people_removals, people_removal_entries, people_rereads, push_channels, "
-            "org_units, groups, group_members, workers, proofs RESTART IDENTITY"
-        )
+        await emptied(owner_url(settings))
         await made.redis.flushdb()
         await sandbox.tell("reset", {})
         async with served(made, settings.port) as base_url:
             yield Town(portal=made, base_url=base_url, sandbox=sandbox, raw=raw)
+
+
+async def emptied(url: str) -> None:
+    """Empty every table, which takes their owner: the portal's own role may not."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute(
+            "TRUNCATE accounts, audit_log, people, people_syncs, people_chains, people_pages, "
+            "people_changes, people_removals, people_removal_entries, people_rereads, push_channels, "
+            "org_units, groups, group_members, workers, proofs RESTART IDENTITY"
+        )
+
+
+def owner_url(settings: Settings) -> str:
+    assert settings.database_owner_url
+    return settings.database_owner_url.reveal()
 
 
 @contextlib.asynccontextmanager
