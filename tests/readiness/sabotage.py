@@ -257,11 +257,11 @@ async def everybody_may_create_in_the_schema(siege: Siege) -> AsyncIterator[None
     await siege.sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 
 
-@saboteur("postgresql.least_privilege", sees="muster_app may create temporary tables")
-async def everybody_may_make_temporary_tables(siege: Siege) -> AsyncIterator[None]:
-    await siege.sql("GRANT TEMPORARY ON DATABASE muster TO PUBLIC")
+@saboteur("postgresql.least_privilege", sees="muster_app may create schemas")
+async def it_may_create_schemas(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("GRANT CREATE ON DATABASE muster TO muster_app")
     yield
-    await siege.sql("REVOKE TEMPORARY ON DATABASE muster FROM PUBLIC")
+    await siege.sql("REVOKE CREATE ON DATABASE muster FROM muster_app")
 
 
 @saboteur("postgresql.least_privilege", sees="muster_app may switch triggers off")

@@ -16,7 +16,7 @@ from muster.errors import Unavailable
 from muster.platform.database import Database, Statements, Transaction, first_line
 
 ORDINARY = ("SELECT", "INSERT", "UPDATE", "DELETE")
-"""What the portal does to its tables. It never truncates one, and never makes one, not even for a moment."""
+"""What the portal does to its tables; it never truncates one."""
 
 PRIVILEGES = (*ORDINARY, "TRUNCATE", "REFERENCES", "TRIGGER")
 """All that there are on a table, but for MAINTAIN of PostgreSQL 17, which changes nothing in it."""
@@ -53,11 +53,6 @@ async def settle(owner_url: str, app_url: str) -> list[str]:
     role = str(app.get("user") or "")
     if not role:
         raise Unavailable("DATABASE_URL names no role, so nothing can be granted to it")
-    if app.get("dbname") != owner.get("dbname"):
-        raise Unavailable(
-            f"DATABASE_OWNER_URL leads to the database {owner.get('dbname')} and DATABASE_URL to "
-            f"{app.get('dbname')}; expected the same"
-        )
     database = Database(owner_url, application="muster-migrate", min_size=1, max_size=1)
     await database.open()
     try:
@@ -121,6 +116,19 @@ SELECT current_database() AS database, nspname AS schema,
 FROM pg_database, pg_namespace WHERE datname = current_database() AND nspname = current_schema()
 """
 
+_ON_DATABASE = (
+    sql.SQL("REVOKE ALL ON DATABASE {place} FROM {role} CASCADE"),
+    sql.SQL("REVOKE CREATE, TEMPORARY ON DATABASE {place} FROM PUBLIC CASCADE"),
+    # Temporary tables, since a sync copies what has changed into one: they show nothing that its
+    # connection does not know, and end with it.
+    sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {place} TO {role}"),
+)
+_ON_SCHEMA = (
+    sql.SQL("REVOKE ALL ON SCHEMA {place} FROM {role} CASCADE"),
+    sql.SQL("REVOKE CREATE ON SCHEMA {place} FROM PUBLIC CASCADE"),
+    sql.SQL("GRANT USAGE ON SCHEMA {place} TO {role}"),
+)
+
 _OURS = """
 SELECT relname FROM pg_class
 WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
@@ -136,51 +144,23 @@ async def _grant(tx: Transaction, role: str) -> None:
     place = await tx.row(_Place, _PLACE)
     if place is None:
         raise Unavailable("there is no schema to keep tables in; expected one named public")
-    name, schema = sql.Identifier(role), sql.Identifier(place.schema)
+    name = sql.Identifier(role)
     if place.has_database:
-        for statement in (
-            "GRANT CONNECT ON DATABASE {place} TO {role}",
-            # Whoever may connect may also make temporary tables, unless this is said.
-            "REVOKE CREATE, TEMPORARY ON DATABASE {place} FROM PUBLIC, {role} CASCADE",
-        ):
-            await tx.execute(sql.SQL(statement).format(place=sql.Identifier(place.database), role=name))
+        for statement in _ON_DATABASE:
+            await tx.execute(statement.format(place=sql.Identifier(place.database), role=name))
     if place.has_schema:
-        for statement in (
-            "REVOKE ALL ON SCHEMA {place} FROM {role} CASCADE",
-            "GRANT USAGE ON SCHEMA {place} TO {role}",
-            "REVOKE CREATE ON SCHEMA {place} FROM PUBLIC CASCADE",
-        ):
-            await tx.execute(sql.SQL(statement).format(place=schema, role=name))
-    tables = await tx.column(_OURS, [["r", "p"]])
+        for statement in _ON_SCHEMA:
+            await tx.execute(statement.format(place=sql.Identifier(place.schema), role=name))
     by_privileges: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for table in tables:
+    for table in await tx.column(_OURS, [["r", "p"]]):
         by_privileges[granted(table)].append(table)
-    for privileges, alike in by_privileges.items():
+    for privileges, tables in by_privileges.items():
         await _only(
-            tx, privileges, sql.SQL("TABLE"), [sql.Identifier(place.schema, one) for one in alike], name
+            tx, privileges, sql.SQL("TABLE"), [sql.Identifier(place.schema, one) for one in tables], name
         )
     sequences = [sql.Identifier(place.schema, one) for one in await tx.column(_OURS, [["S"]])]
     if sequences:
-        await _only(tx, ("USAGE",), sql.SQL("SEQUENCE"), sequences, name)
-
-
-async def _see_the_door_open(tx: Transaction, role: str) -> None:
-    """What only the owner of database or schema can grant, where that is somebody else."""
-    closed = await tx.column(
-        """
-        SELECT format(statement, current_database(), current_schema(), quote_ident(rolname))
-        FROM pg_roles, LATERAL (VALUES
-            (rolcanlogin, 'ALTER ROLE %%3$s LOGIN'),
-            (has_database_privilege(oid, current_database(), 'CONNECT'),
-             'GRANT CONNECT ON DATABASE %%1$I TO %%3$s'),
-            (has_schema_privilege(oid, current_schema(), 'USAGE'), 'GRANT USAGE ON SCHEMA %%2$I TO %%3$s')
-        ) AS wanted (is_so, statement)
-        WHERE rolname = %s AND NOT is_so
-        """,
-        [role],
-    )
-    if closed:
-        raise Unavailable(f"the role {role} cannot get in; somebody who may has to run {'; '.join(closed)}")
+        await _only(tx, ["USAGE"], sql.SQL("SEQUENCE"), sequences, name)
 
 
 async def _only(
@@ -192,11 +172,30 @@ async def _only(
 ) -> None:
     """These privileges and no others, those on single columns included."""
     listed = sql.SQL(", ").join(objects)
-    await tx.execute(
-        sql.SQL("REVOKE ALL ON {} {} FROM PUBLIC, {} CASCADE").format(kind, listed, role),
-    )
+    await tx.execute(sql.SQL("REVOKE ALL ON {} {} FROM PUBLIC, {} CASCADE").format(kind, listed, role))
     words = sql.SQL(", ").join(map(sql.SQL, privileges))
     await tx.execute(sql.SQL("GRANT {} ON {} {} TO {}").format(words, kind, listed, role))
+
+
+async def _see_the_door_open(tx: Transaction, role: str) -> None:
+    """What only the owner of database or schema can grant, where that is somebody else."""
+    closed = await tx.column(
+        """
+        SELECT format(statement, current_database(), current_schema(), quote_ident(rolname))
+        FROM pg_roles, LATERAL (VALUES
+            (rolcanlogin, 'ALTER ROLE %%3$s LOGIN'),
+            (has_database_privilege(oid, current_database(), 'CONNECT'),
+             'GRANT CONNECT ON DATABASE %%1$I TO %%3$s'),
+            (has_database_privilege(oid, current_database(), 'TEMPORARY'),
+             'GRANT TEMPORARY ON DATABASE %%1$I TO %%3$s'),
+            (has_schema_privilege(oid, current_schema(), 'USAGE'), 'GRANT USAGE ON SCHEMA %%2$I TO %%3$s')
+        ) AS wanted (is_so, statement)
+        WHERE rolname = %s AND NOT is_so
+        """,
+        [role],
+    )
+    if closed:
+        raise Unavailable(f"the role {role} cannot get in; somebody who may has to run {'; '.join(closed)}")
 
 
 class _Right(msgspec.Struct, frozen=True):
@@ -227,8 +226,6 @@ found (oid, right_, subject) AS (
     WHERE has_parameter_privilege(oid, 'session_replication_role', 'SET')
     UNION ALL SELECT oid, 'may create schemas', '' FROM mortal
     WHERE has_database_privilege(oid, current_database(), 'CREATE')
-    UNION ALL SELECT oid, 'may create temporary tables', '' FROM mortal
-    WHERE has_database_privilege(oid, current_database(), 'TEMPORARY')
     UNION ALL SELECT mortal.oid, 'may create in the schema ' || nspname, '' FROM mortal, schemas
     WHERE has_schema_privilege(mortal.oid, schemas.oid, 'CREATE')
 
@@ -280,8 +277,8 @@ class Standing:
         added = [table for table, held in self.tables.items() if table not in changed and "INSERT" in held]
         read = [table for table in self.tables if table not in {*changed, *added}]
         return (
-            f"{self.role} owns nothing and may create nothing; of {len(self.tables)} tables it may change "
-            f"{len(changed)}, only add to {_counted(added)}, only read {_counted(read)}"
+            f"{self.role} owns nothing and may create nothing that lasts; of {len(self.tables)} tables "
+            f"it may change {len(changed)}, only add to {_counted(added)}, only read {_counted(read)}"
         )
 
 

@@ -43,7 +43,7 @@ ROWS = (
         id="postgresql.least_privilege",
         group=DATABASE,
         title="Database role",
-        promise="The role of DATABASE_URL is no superuser, owns nothing, may create nothing, neither replicates nor bypasses row security, and can neither change nor delete an entry of the audit log.",
+        promise="The role of DATABASE_URL is no superuser, owns nothing, may create nothing that lasts, neither replicates nor bypasses row security, and can neither change nor delete an entry of the audit log.",
         remedy="Give the portal a role of its own: put the address of the tables' owner into DATABASE_OWNER_URL, that of another role into DATABASE_URL, and run `muster migrate`, which makes the role and grants it what it needs.",
     ),
     Row(
