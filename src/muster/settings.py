@@ -206,7 +206,7 @@ def child_environment(**values: str) -> dict[str, str]:
 
 
 def _forget_the_owner() -> None:
-    """Nothing that runs in this process, and nothing it starts, shall find it in the environment."""
+    """Nothing that runs in this process after, and nothing it starts, shall find it in the environment."""
     for name in _OWNERS:
         os.environ.pop(name, None)
 
