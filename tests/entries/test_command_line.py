@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import secrets
 import signal
 import subprocess
 from dataclasses import replace
@@ -182,6 +183,23 @@ def test_migrating_as_the_owner_lets_the_portals_role_in_and_says_what_is_beyond
     assert one_line(second.stderr) == "more than it should: muster_app owns workers"
     with psycopg.connect(app) as connection:
         assert connection.execute("SELECT count(*) FROM people").fetchone() == (0,)
+
+
+async def test_migrations_that_start_at_once_come_to_the_same(
+    muster: CommandLine, empty_database: str
+) -> None:
+    role = f"role_{secrets.token_hex(4)}"
+    where = urlsplit(empty_database)
+    app = where._replace(netloc=f"{role}:pw@{where.netloc.rpartition('@')[2]}").geturl()
+    both = {**muster.settings, "DATABASE_URL": app, "DATABASE_OWNER_URL": empty_database}
+
+    done = await at_once(replace(muster, settings=both), ("migrate",), ("migrate",), ("migrate",))
+
+    assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * 3
+    with psycopg.connect(app) as connection:
+        assert connection.execute("SELECT count(*) FROM people").fetchone() == (0,)
+    with psycopg.connect(empty_database) as connection:
+        connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
 
 
 # The checklist
