@@ -119,7 +119,7 @@ def _order(servers: Servers) -> Order:
     return Order(
         acme=servers.acme,
         home=str(servers.home),
-        database_url=servers.postgres.url,
+        database_url=servers.postgres.owner_url,
         redis_url=servers.valkey.url,
         fields=google_directory.LISTING_FIELDS,
         page_size=google_directory.PAGE_SIZE,

@@ -49,7 +49,7 @@ def servers(servers_home: Path) -> Iterator[Servers]:
         stdout=subprocess.DEVNULL,
     )
     try:
-        migrations.upgrade(postgres.url)
+        migrations.upgrade(postgres.owner_url, postgres.url)
         described = home / "acme" / "acme.json"
         while not described.exists():
             assert sandbox.poll() is None
@@ -78,6 +78,7 @@ def new_settings(servers: Servers) -> Callable[[], Settings]:
             public_url=f"http://127.0.0.1:{port}",
             secret_key=Secret("k" * 40),
             database_url=Secret(servers.postgres.url),
+            database_owner_url=Secret(servers.postgres.owner_url),
             redis_url=Secret(servers.valkey.url),
             allowed_domains=("acme.test",),
             admin_emails=("ada@acme.test",),

@@ -141,7 +141,7 @@ class Town:
     @property
     def owner_url(self) -> str:
         """The address of the role that owns the tables."""
-        return self.portal.settings.database_url.reveal()
+        return owner_url(self.portal.settings)
 
     async def value(self, statement: str, *parameters: Any) -> Any:
         return await self.portal.database.value(statement, list(parameters))
@@ -150,9 +150,8 @@ class Town:
         return await self.portal.database.execute(statement, list(parameters))
 
     async def raw_execute(self, statement: str) -> None:
-        """On a connection of its own, outside the portal's pool."""
-        url = self.portal.settings.database_url.reveal()
-        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        """As the owner of the tables, on a connection of its own outside the portal's pool."""
+        async with await psycopg.AsyncConnection.connect(self.owner_url, autocommit=True) as connection:
             await connection.execute(statement)
 
     async def audited(self) -> list[str]:
@@ -172,25 +171,34 @@ async def opened(settings: Settings) -> AsyncIterator[Town]:
         httpx2.AsyncClient(timeout=20, verify=_TLS) as raw,
     ):
         sandbox = Sandbox(settings.google_issuer, raw)
-        await emptied(
-            settings.database_url.reveal(),
-            "TRUNCATE accounts, account_roles, group_roles, rights_changes, api_tokens, audit_log, "
-            "audit_seals, audit_verifications, browser_reports, people, people_syncs, people_chains, "
-            "people_pages, "
-            "people_changes, people_removals, people_removal_entries, people_rereads, push_channels, "
-            "org_units, groups, group_members, workers, proofs RESTART IDENTITY",
-        )
+        await emptied(owner_url(settings))
         await made.redis.flushdb()
         await sandbox.tell("reset", {})
         async with served(made, settings.port) as base_url:
             yield Town(portal=made, base_url=base_url, sandbox=sandbox, raw=raw)
 
 
-async def emptied(owner_url: str, statement: str) -> None:
-    """Done by the owner, and past the triggers that keep the audit log."""
-    async with await psycopg.AsyncConnection.connect(owner_url, autocommit=True) as connection:
+async def emptied(url: str) -> None:
+    """Empty every table, which takes their owner: the portal's own role may not."""
+    await past_the_triggers(
+        url,
+        "TRUNCATE accounts, account_roles, group_roles, rights_changes, api_tokens, audit_log, "
+        "audit_seals, audit_verifications, browser_reports, people, people_syncs, people_chains, "
+        "people_pages, people_changes, people_removals, people_removal_entries, people_rereads, "
+        "push_channels, org_units, groups, group_members, workers, proofs RESTART IDENTITY",
+    )
+
+
+async def past_the_triggers(url: str, statement: str) -> None:
+    """As the owner who switches off what keeps the audit log from being changed."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute("SET session_replication_role = replica")
         await connection.execute(statement)
+
+
+def owner_url(settings: Settings) -> str:
+    assert settings.database_owner_url
+    return settings.database_owner_url.reveal()
 
 
 @contextlib.asynccontextmanager

@@ -33,7 +33,7 @@ class Servers:
 
     def database_url(self, name: str) -> str:
         """Another database of the same server."""
-        return urlunsplit(urlsplit(self.postgres.url)._replace(path=f"/{name}"))
+        return urlunsplit(urlsplit(self.postgres.owner_url)._replace(path=f"/{name}"))
 
     def cpu_seconds(self) -> tuple[float, float]:
         """What the sandbox and PostgreSQL, all its processes, have worked so far."""

@@ -80,7 +80,11 @@ def migrate() -> None:
     """Bring the database's tables to this release."""
     from muster.platform import migrations
 
-    migrations.upgrade(_settings("migrate").database_url.reveal())
+    settings = _settings("migrate", with_owner=True)
+    app = settings.database_url
+    owner = settings.database_owner_url or app
+    for excess in migrations.upgrade(owner.reveal(), app.reveal()):
+        click.echo(f"muster: more than it should: {excess}", err=True)
     click.echo(f"The tables are of version {migrations.head()}.")
 
 
@@ -185,13 +189,13 @@ def config() -> None:
     """Show the settings in force, secrets hidden."""
     from muster.settings import load
 
-    shown = load().shown()
+    shown = load(with_owner=True).shown()
     width = max(map(len, shown))
     for name, value in shown.items():
         click.echo(f"{name:<{width}}  {value}")
 
 
-def _settings(role: str) -> "Settings":
+def _settings(role: str, *, with_owner: bool = False) -> "Settings":
     """The settings, with logging set up by them.
 
     A command logs warnings only, beside what it has to say: `check --json` is read by programs.
@@ -199,7 +203,7 @@ def _settings(role: str) -> "Settings":
     from muster.platform import telemetry
     from muster.settings import load
 
-    settings = load()
+    settings = load(with_owner=with_owner)
     if role in {"web", "worker"}:
         telemetry.configure(settings.log_level, name=f"muster-{role}")
     else:

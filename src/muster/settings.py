@@ -14,7 +14,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from environs import FileAwareEnv
 from typing_extensions import override
@@ -26,6 +26,11 @@ DEFAULT_HOME = ".muster"
 INSTANCE_FILE = "instance.env"
 GOOGLE_ISSUER = "https://accounts.google.com"
 GOOGLE_DIRECTORY_URL = "https://admin.googleapis.com"
+OWNER = "DATABASE_OWNER_URL"
+"""The key to the tables themselves, which no process that serves or works may hold."""
+
+_OWNERS = (OWNER, f"{OWNER}_FILE")
+
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
 
 _PORT = "a number from 1 to 65535"
@@ -52,6 +57,8 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "Servers": {
         "DATABASE_URL": "PostgreSQL",
+        "DATABASE_OWNER_URL": "the same database, as the role that owns its tables; "
+        "read by migrate, up and config alone",
         "REDIS_URL": "Redis or Valkey: redis://, rediss:// or unix://",
     },
     "People and access": {
@@ -125,6 +132,8 @@ class Settings:
     secret_key: Secret
     secret_key_fallbacks: tuple[Secret, ...] = ()
     database_url: Secret
+    database_owner_url: Secret | None = None
+    """Of the tables' owner; only for who loads `with_owner`."""
     redis_url: Secret
     allowed_domains: tuple[str, ...]
     admin_emails: tuple[str, ...] = ()
@@ -156,22 +165,26 @@ class Settings:
             _NAMES.get(field.name, field.name.upper()): _shown(getattr(self, field.name))
             for field in fields(self)
         }
-        return shown | {
-            "DATABASE_URL": _without_password(self.database_url.reveal()),
-            "REDIS_URL": _without_password(self.redis_url.reveal()),
+        addresses = {
+            "DATABASE_URL": self.database_url,
+            OWNER: self.database_owner_url,
+            "REDIS_URL": self.redis_url,
         }
+        return shown | {name: _without_password(url.reveal()) for name, url in addresses.items() if url}
 
 
-def load(*, working_folder: Path | None = None) -> Settings:
-    """The settings of this process.
+def load(*, working_folder: Path | None = None, with_owner: bool = False) -> Settings:
+    """The settings of this process; `with_owner` is for who migrates.
 
     Raises SettingsError, one line that names the setting and what it expects.
     """
     env = read_environment(working_folder or Path.cwd())
     try:
-        return _settings(env)
+        return _settings(env, with_owner=with_owner)
     except ValueError as error:  # of environs, whose errors are all of this kind
         raise SettingsError(_one_line(error)) from error
+    finally:
+        _forget_the_owner()
 
 
 def survey(*, working_folder: Path | None = None) -> tuple[Settings, dict[str, str]]:
@@ -180,6 +193,7 @@ def survey(*, working_folder: Path | None = None) -> tuple[Settings, dict[str, s
     For who has to name all of them at once, where `load` ends at the first.
     """
     env = _read_into(_PatchedEnv(strip_whitespace=True), working_folder or Path.cwd())
+    _forget_the_owner()
     problems: dict[str, str] = {}
     while True:
         try:
@@ -226,10 +240,17 @@ def home_folder(env: FileAwareEnv) -> Path:
 
 def child_environment(**values: str) -> dict[str, str]:
     """The environment of this process with `values` over it, for the processes `muster up` starts."""
-    return {**os.environ, **values}
+    kept = {name: value for name, value in os.environ.items() if name not in _OWNERS}
+    return {**kept, **values}
 
 
-def _settings(env: FileAwareEnv) -> Settings:
+def _forget_the_owner() -> None:
+    """Nothing that runs in this process after, and nothing it starts, shall find it in the environment."""
+    for name in _OWNERS:
+        os.environ.pop(name, None)
+
+
+def _settings(env: FileAwareEnv, *, with_owner: bool = False) -> Settings:
     environment = env.str("MUSTER_ENVIRONMENT", "development")
     if environment not in {"development", "production"}:
         raise SettingsError(f"MUSTER_ENVIRONMENT is {environment!r}; expected development or production")
@@ -253,7 +274,12 @@ def _settings(env: FileAwareEnv) -> Settings:
         secret_key_fallbacks=tuple(
             _key(key, "SECRET_KEY_FALLBACKS") for key in _words(env, "SECRET_KEY_FALLBACKS")
         ),
-        database_url=Secret(_url(env, "DATABASE_URL", None, {"postgresql", "postgres"})),
+        database_url=_postgresql(env, "DATABASE_URL"),
+        database_owner_url=(
+            _postgresql(env, "DATABASE_OWNER_URL")
+            if with_owner and env.str("DATABASE_OWNER_URL", "")
+            else None
+        ),
         redis_url=Secret(_url(env, "REDIS_URL", None, {"redis", "rediss", "unix"})),
         allowed_domains=_matching(env, "ALLOWED_DOMAINS", _DOMAIN, "domains such as acme.com", needed=True),
         admin_emails=_matching(env, "ADMIN_EMAILS", _EMAIL, "e-mail addresses", needed=False),
@@ -296,6 +322,39 @@ def _url(env: FileAwareEnv, name: str, default: str | None, schemes: set[str]) -
     if parts.scheme not in schemes or not (parts.netloc or parts.scheme == "unix"):
         raise SettingsError(f"{name} is not {expected}")
     return value
+
+
+def _postgresql(env: FileAwareEnv, name: str) -> Secret:
+    """The address of a database; in production one that demands TLS of a server elsewhere."""
+    value = _url(env, name, None, {"postgresql", "postgres"})
+    if env.str("MUSTER_ENVIRONMENT", "") == "production" and not _demands_tls(value):
+        for host in _hosts_of(value):
+            if not _is_here(host):
+                raise SettingsError(
+                    f"{name} leads to {host} and does not demand TLS; expected of a server elsewhere "
+                    "?sslmode=verify-full with the sslrootcert of its provider, or ?sslmode=require at least"
+                )
+    return Secret(value)
+
+
+def _demands_tls(url: str) -> bool:
+    """Whether libpq would rather give up than speak in the clear: by default it only prefers not to."""
+    asked = dict(parse_qsl(urlsplit(url).query))
+    implied = "verify-full" if asked.get("sslrootcert") == "system" else ""
+    return asked.get("sslmode", implied) in {"require", "verify-ca", "verify-full"}
+
+
+def _hosts_of(url: str) -> list[str]:
+    """Every host that libpq would try, in the order in which it does."""
+    parts = urlsplit(url)
+    asked = dict(parse_qsl(parts.query))
+    named = asked.get("hostaddr") or asked.get("host") or unquote(parts.hostname or "")
+    return named.split(",")
+
+
+def _is_here(host: str) -> bool:
+    """On this machine: a socket, which is what no host means too, or loopback."""
+    return not host or host.startswith(("/", "@")) or is_loopback(host)
 
 
 def _key(value: str, name: str = "SECRET_KEY") -> Secret:

@@ -32,7 +32,7 @@ from muster.embedded.valkey import Valkey
 from muster.errors import MusterError, SettingsError
 from muster.platform import migrations
 from muster.platform.actor import System
-from muster.settings import INSTANCE_FILE, Settings, child_environment
+from muster.settings import INSTANCE_FILE, OWNER, Settings, child_environment
 from muster.web import listen
 from muster.wiring import portal
 
@@ -63,6 +63,8 @@ class Town:
 
     home: Path
     environment: dict[str, str] = field(default_factory=dict)
+    untold: dict[str, str] = field(default_factory=dict)
+    """What only commands in other terminals are told beside it, by instance.env."""
     servers: list[Server] = field(default_factory=list)
     children: list[Child] = field(default_factory=list)
     stopping: bool = False
@@ -82,7 +84,7 @@ def up(working_folder: Path) -> int:
         _start_sandbox(town, env)
         settings = _write_instance(town, working_folder)
         say("bringing the tables up to date")
-        migrations.upgrade(settings.database_url.reveal())
+        _migrate(settings)
         asyncio.run(_furnish(settings))
         _start(town, "web", [sys.executable, "-m", "muster", "web"])
         _await(town, f"http://{_own_host(settings)}:{settings.port}/livez", "the web")
@@ -117,6 +119,8 @@ def _check(env: FileAwareEnv) -> None:
     """What would end in an error is said before anything is started."""
     if env.str("MUSTER_ENVIRONMENT", "") == "production" and not env.str("GOOGLE_CLIENT_ID", ""):
         raise SettingsError("GOOGLE_CLIENT_ID is not set; in production nobody signs in through a sandbox")
+    if env.str(OWNER, "") and not env.str("DATABASE_URL", ""):
+        raise SettingsError(f"{OWNER} is set and DATABASE_URL is not; expected both, or neither")
     _people(env)
     listen("127.0.0.1", settings_module.port(env)).close()
 
@@ -135,6 +139,8 @@ def _start_servers(town: Town, env: FileAwareEnv) -> None:
         server.start()
         town.servers.append(server)
         town.environment[name] = server.url
+        if isinstance(server, Postgres):
+            town.untold[OWNER] = server.owner_url
 
 
 def _start_sandbox(town: Town, env: FileAwareEnv) -> None:
@@ -195,9 +201,17 @@ def _kept_secret(home: Path) -> str:
 
 def _write_instance(town: Town, working_folder: Path) -> Settings:
     """Leave word for commands in other terminals, and read the settings as they will."""
-    lines = [f"{name}={json.dumps(value)}" for name, value in sorted(town.environment.items())]
+    told = town.environment | town.untold
+    lines = [f"{name}={json.dumps(value)}" for name, value in sorted(told.items())]
     _write_private(town.home / INSTANCE_FILE, "\n".join(lines) + "\n")
-    return settings_module.load(working_folder=working_folder)
+    return settings_module.load(working_folder=working_folder, with_owner=True)
+
+
+def _migrate(settings: Settings) -> None:
+    app = settings.database_url
+    owner = settings.database_owner_url or app
+    for excess in migrations.upgrade(owner.reveal(), app.reveal()):
+        say(f"more than it should: {excess}")
 
 
 def _write_private(path: Path, text: str) -> None:

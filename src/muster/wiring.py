@@ -75,7 +75,7 @@ from muster.readiness.health import HealthPages
 from muster.readiness.jobs import CANARY, ReadinessJobs
 from muster.readiness.proofs import Proofs
 from muster.readiness.web import ChecklistPages
-from muster.settings import MEANINGS, Settings
+from muster.settings import MEANINGS, OWNER, Settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -261,7 +261,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             *BrowserReports(database, pages).routes(),
             *SettingsPage(
                 pages,
-                shown=settings.shown(),
+                shown=settings.shown() | {OWNER: "(kept from this process)"},
                 environment=settings.environment,
                 meanings=MEANINGS,
             ).routes(),

@@ -20,14 +20,14 @@ from muster.embedded.valkey import Valkey
 
 
 def ask(server: Postgres, question: str) -> str:
-    with psycopg.connect(server.url, autocommit=True) as connection:
+    with psycopg.connect(server.owner_url, autocommit=True) as connection:
         row = connection.execute(question.encode()).fetchone()
     assert row is not None
     return str(row[0])
 
 
 def keep(server: Postgres, note: str) -> None:
-    with psycopg.connect(server.url) as connection:
+    with psycopg.connect(server.owner_url) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS notes (note text)")
         connection.execute("INSERT INTO notes VALUES (%s)", [note])
 
@@ -48,7 +48,7 @@ def processes_in(folder: Path) -> list[psutil.Process]:
 @contextmanager
 def busy_backend(server: Postgres) -> Iterator[None]:
     """A session in the middle of a query that would take hours, and never looks up from it."""
-    connection = psycopg.connect(server.url, autocommit=True)
+    connection = psycopg.connect(server.owner_url, autocommit=True)
     started = threading.Event()
 
     def work() -> None:
@@ -177,34 +177,70 @@ def test_there_is_no_address_before_the_first_start(home: Path) -> None:
         _ = Postgres(home).url
 
 
-def test_the_password_is_asked_for(postgres: Postgres) -> None:
+@pytest.mark.parametrize("role", ["muster", "muster_app"])
+def test_the_password_is_asked_for(postgres: Postgres, role: str) -> None:
     postgres.start()
     host, port = "127.0.0.1", postgres.url.rpartition(":")[2].partition("/")[0]
 
     for password in ("", "guessed"):
         with pytest.raises(psycopg.OperationalError, match="password"):
-            psycopg.connect(
-                host=host, port=port, user="muster", dbname="muster", password=password, passfile="/"
-            )
+            psycopg.connect(host=host, port=port, user=role, dbname="muster", password=password, passfile="/")
 
 
-def test_only_its_owner_may_read_the_password(postgres: Postgres, home: Path) -> None:
+@pytest.mark.parametrize("name", ["password", "app_password"])
+def test_only_its_owner_may_read_a_password(postgres: Postgres, home: Path, name: str) -> None:
     postgres.start()
 
-    password = home / "postgres" / "password"
+    password = home / "postgres" / name
 
-    assert password.read_text().strip() in postgres.url
+    assert password.read_text().strip() in postgres.owner_url + postgres.url
     assert password.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_lost_password_is_replaced(postgres: Postgres, home: Path) -> None:
-    lost = home / "postgres" / "password"
+@pytest.mark.parametrize("name", ["password", "app_password"])
+def test_a_lost_password_is_replaced(postgres: Postgres, home: Path, name: str) -> None:
+    lost = home / "postgres" / name
+    before = lost.read_text()
     lost.unlink()
 
     postgres.start()
 
-    assert ask(postgres, "SELECT 1") == "1"
-    assert lost.read_text() in postgres.url
+    assert role_of(postgres.url) == "muster_app"
+    assert role_of(postgres.owner_url) == "muster"
+    assert lost.read_text() != before
+
+
+def test_a_home_from_before_there_were_two_roles_is_given_the_second(postgres: Postgres, home: Path) -> None:
+    postgres.start()
+    keep(postgres, "from before")
+    with psycopg.connect(postgres.owner_url) as connection:
+        connection.execute("DROP ROLE muster_app")
+    postgres.stop()
+    (home / "postgres" / "app_password").unlink()
+
+    postgres.start()
+
+    assert role_of(postgres.url) == "muster_app"
+    assert notes(postgres) == "from before"
+
+
+def test_the_portals_role_is_nobody_in_particular(postgres: Postgres) -> None:
+    postgres.start()
+
+    told = ask(
+        postgres,
+        "SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolinherit OR rolreplication OR rolbypassrls "
+        "FROM pg_roles WHERE rolname = 'muster_app'",
+    )
+
+    assert told == "False"
+
+
+def role_of(url: str) -> str:
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT session_user").fetchone()
+    assert row
+    return str(row[0])
 
 
 def test_a_second_muster_on_the_folder_is_refused(postgres: Postgres, home: Path) -> None:
@@ -313,7 +349,10 @@ def test_its_tools_can_dump_it(postgres: Postgres) -> None:
     keep(postgres, "in the dump")
 
     dump = subprocess.run(
-        [postgres.bin / "pg_dump", "--data-only", postgres.url], check=True, capture_output=True, text=True
+        [postgres.bin / "pg_dump", "--data-only", postgres.owner_url],
+        check=True,
+        capture_output=True,
+        text=True,
     )
 
     assert "in the dump" in dump.stdout

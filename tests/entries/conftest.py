@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from tests.entries.command_line import CommandLine
+from tests.town import owner_url
 
 from muster.embedded.valkey import Valkey
 from muster.settings import Settings
@@ -48,8 +49,8 @@ def muster(tmp_path: Path, settings: Settings) -> CommandLine:
 
 @pytest.fixture
 def empty_database(settings: Settings) -> Iterator[str]:
-    """The address of a database without tables, on the shared server."""
-    url, name = settings.database_url.reveal(), f"empty_{secrets.token_hex(4)}"
+    """The address, its owner's, of a database without tables on the shared server."""
+    url, name = owner_url(settings), f"empty_{secrets.token_hex(4)}"
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         yield urlsplit(url)._replace(path=f"/{name}").geturl()

@@ -6,10 +6,12 @@ import json
 import os
 import pty
 import re
+import secrets
 import signal
 import subprocess
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -27,6 +29,7 @@ SECRETS = {
     "SECRET_KEY": "planted-key-0-0123456789012345678901234567",
     "SECRET_KEY_FALLBACKS": "planted-key-1-0123456789012345678901234567,planted://key-2.0123456789012345678901234567",
     "DATABASE_URL": "postgresql://muster:planted-p@db.internal:5432/muster?password=planted-q&sslkey=planted-k",
+    "DATABASE_OWNER_URL": "postgresql://owner:planted-o@db.internal:5432/muster?password=planted-q",
     "REDIS_URL": "rediss://:planted-r@redis.internal:6379/0",
     "GOOGLE_CLIENT_SECRET": "planted://client.secret",
     "GOOGLE_SERVICE_ACCOUNT": json.dumps({"private_key": "planted-pem", "token_uri": "https://planted.test"}),
@@ -132,6 +135,7 @@ def test_config_shows_every_setting_and_no_secret(bare: CommandLine) -> None:
     assert "planted" not in shown.stdout + shown.stderr
     settings = dict(line.split(maxsplit=1) for line in shown.stdout.splitlines())
     assert settings["DATABASE_URL"] == "postgresql://muster:***@db.internal:5432/muster"
+    assert settings["DATABASE_OWNER_URL"] == "postgresql://owner:***@db.internal:5432/muster"
     assert settings["REDIS_URL"] == "rediss://:***@redis.internal:6379/0"
     assert settings["SECRET_KEY_FALLBACKS"] == "(hidden), (hidden)"
     assert settings["GOOGLE_SERVICE_ACCOUNT"] == settings["GOOGLE_CLIENT_SECRET"] == "(hidden)"
@@ -161,6 +165,41 @@ def test_migrating_twice_is_migrating_once(muster: CommandLine, empty_database: 
     assert first.stderr == second.stderr == ""
     with psycopg.connect(empty_database) as connection:
         assert connection.execute("SELECT email FROM accounts").fetchall() == [("kept@acme.test",)]
+
+
+def test_migrating_as_the_owner_lets_the_portals_role_in_and_says_what_is_beyond_it(
+    muster: CommandLine, empty_database: str
+) -> None:
+    app = urlsplit(muster.settings["DATABASE_URL"])._replace(path=urlsplit(empty_database).path).geturl()
+    both = {"DATABASE_URL": app, "DATABASE_OWNER_URL": empty_database}
+
+    first = muster("migrate", **both)
+    with psycopg.connect(empty_database) as connection:
+        connection.execute("ALTER TABLE workers OWNER TO muster_app")
+    second = muster("migrate", **both)
+
+    assert (first.returncode, first.stderr) == (0, "")
+    assert (second.returncode, second.stdout) == (0, first.stdout)
+    assert one_line(second.stderr) == "more than it should: muster_app owns workers"
+    with psycopg.connect(app) as connection:
+        assert connection.execute("SELECT count(*) FROM people").fetchone() == (0,)
+
+
+async def test_migrations_that_start_at_once_come_to_the_same(
+    muster: CommandLine, empty_database: str
+) -> None:
+    role = f"role_{secrets.token_hex(4)}"
+    where = urlsplit(empty_database)
+    app = where._replace(netloc=f"{role}:pw@{where.netloc.rpartition('@')[2]}").geturl()
+    both = {**muster.settings, "DATABASE_URL": app, "DATABASE_OWNER_URL": empty_database}
+
+    done = await at_once(replace(muster, settings=both), ("migrate",), ("migrate",), ("migrate",))
+
+    assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * 3
+    with psycopg.connect(app) as connection:
+        assert connection.execute("SELECT count(*) FROM people").fetchone() == (0,)
+    with psycopg.connect(empty_database) as connection:
+        connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
 
 
 # The checklist

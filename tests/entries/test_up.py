@@ -11,15 +11,17 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from subprocess import Popen
+from urllib.parse import urlsplit
 
 import httpx2
 import psutil
+import psycopg
 import pytest
 from tests.entries.command_line import CommandLine, at_once
 from tests.town import Visitor, eventually, path_of
 
 from muster.platform import redis
-from muster.settings import INSTANCE_FILE
+from muster.settings import INSTANCE_FILE, OWNER
 
 SERVERS = {"web", "worker", "sandbox", "postgres", "valkey-server"}
 
@@ -234,6 +236,53 @@ async def test_check_in_another_terminal_finds_everything_proved(up: Instance) -
         return await up.check() == 0
 
     await eventually(passes, within=60)
+
+
+async def test_the_portal_works_as_a_role_of_its_own_and_is_not_told_the_owners_address(
+    up: Instance, ada: Visitor
+) -> None:
+    await sees_everybody(ada)
+
+    app, owner = up.setting("DATABASE_URL"), up.setting(OWNER)
+
+    assert (urlsplit(app).username, urlsplit(owner).username) == ("muster_app", "muster")
+    for name in ("web", "worker", "sandbox"):
+        told = up.parts()[name].environ()
+        assert OWNER not in told
+        assert owner not in told.values()
+    with psycopg.connect(owner) as connection:
+        users = connection.execute(
+            "SELECT DISTINCT usename FROM pg_stat_activity WHERE application_name LIKE 'muster-w%'"
+        ).fetchall()
+    assert users == [("muster_app",)]
+
+
+async def test_migrate_in_another_terminal_is_the_owners(up: Instance) -> None:
+    (done,) = await at_once(up.line, ("migrate",))
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+async def test_a_home_from_before_there_were_two_roles_goes_on_with_two(up: Instance, ada: Visitor) -> None:
+    await sees_everybody(ada)
+    with psycopg.connect(up.setting(OWNER), autocommit=True) as connection:
+        connection.execute("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM muster_app")
+    await up.stop()
+    (up.home / "postgres" / "app_password").resolve().unlink()
+
+    await up.start()
+
+    await is_served(ada)
+    await sees_everybody(ada)
+
+
+async def test_the_owners_address_alone_is_refused(up: Instance) -> None:
+    line = with_port(up.line, free_port())
+
+    (refused,) = await at_once(replace(line, settings={**line.settings, OWNER: up.setting(OWNER)}), ("up",))
+
+    assert refused.returncode == 2
+    assert "DATABASE_OWNER_URL is set and DATABASE_URL is not; expected both, or neither" in refused.stderr
 
 
 # What it outlives

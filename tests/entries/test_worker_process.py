@@ -106,7 +106,7 @@ async def test_a_second_signal_stops_it_at_once(town: Town, start: Start, muster
     process.send_signal(signal.SIGTERM)
 
     assert await ended(process) == 1
-    reason = await town.value("SELECT status || ': ' || reason FROM people_syncs")
+    reason = await town.value("SELECT status || ': ' || reason FROM people_syncs WHERE kind = 'people'")
     assert reason == "failed: its worker was stopped"
 
 

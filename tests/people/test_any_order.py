@@ -42,7 +42,7 @@ class Play:
 
     async def begin(self) -> None:
         await self.town.sandbox.tell("reset")
-        await self.town.execute(
+        await self.town.raw_execute(
             "TRUNCATE people, people_syncs, people_chains, people_pages, people_changes, people_removals, "
             "people_removal_entries, people_rereads RESTART IDENTITY"
         )

@@ -1,15 +1,17 @@
 """Settings: read once, checked, and said in one line when wrong."""
 
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from muster.errors import SettingsError
-from muster.settings import load
+from muster.settings import OWNER, child_environment, load, survey
 
 GOOD = {
     "SECRET_KEY": "s" * 40,
-    "DATABASE_URL": "postgresql://muster:hunter2@db.internal/muster",
+    "DATABASE_URL": "postgresql://muster:hunter2@db.internal/muster?sslmode=require",
     "REDIS_URL": "redis://:hunter3@cache.internal:6379/0",
     "ALLOWED_DOMAINS": "acme.com, acme.de",
     "GOOGLE_CLIENT_ID": "client",
@@ -23,6 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder whose .env is all there is."""
     for name in (
         *GOOD,
+        OWNER,
         "PORT",
         "PUBLIC_URL",
         "MUSTER_ENVIRONMENT",
@@ -93,6 +96,7 @@ def test_what_is_missing_is_named(folder: Path, missing: str):
         ("DATABASE_URL", "mysql://db/muster"),
         ("DATABASE_URL", "db.internal"),
         ("DATABASE_URL", "postgresql://[::1/muster"),
+        ("DATABASE_URL", "postgresql://muster:hunter2@db.internal/muster"),
         ("REDIS_URL", "http://cache.internal"),
         ("PUBLIC_URL", "http://portal.acme.com"),
         ("PUBLIC_URL", "portal.acme.com"),
@@ -128,3 +132,116 @@ def test_nothing_secret_is_ever_shown(folder: Path):
     assert "hunter" not in shown
     assert "s" * 40 not in shown
     assert "db.internal" in settings.shown()["DATABASE_URL"]
+
+
+# The owner's address
+
+OWNED = {**GOOD, OWNER: "postgresql://owner:hunter6@db.internal/muster?sslmode=require"}
+
+
+def test_the_owners_address_is_for_whoever_asks_for_it(folder: Path):
+    _write(folder, OWNED)
+    assert load(working_folder=folder).database_owner_url is None
+
+    owner = load(working_folder=folder, with_owner=True).database_owner_url
+
+    assert owner
+    assert owner.reveal() == OWNED[OWNER]
+
+
+@pytest.mark.parametrize("read", [load, survey])
+def test_it_does_not_stay_in_the_environment_of_who_reads_the_rest(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[..., object]
+):
+    _write(folder, GOOD)
+    monkeypatch.setenv(OWNER, OWNED[OWNER])
+
+    read(working_folder=folder)
+
+    inherited = subprocess.run(["env"], capture_output=True, text=True, check=True).stdout
+    assert "hunter6" not in inherited
+
+
+def test_nor_is_it_handed_to_a_child(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(OWNER, OWNED[OWNER])
+    monkeypatch.setenv(f"{OWNER}_FILE", "/run/secrets/owner")
+
+    assert not [name for name in child_environment(PORT="1") if name.startswith(OWNER)]
+
+
+def test_it_may_stand_in_a_file(folder: Path):
+    (folder / "owner").write_text(OWNED[OWNER] + "\n")
+    _write(folder, {**GOOD, f"{OWNER}_FILE": str(folder / "owner")})
+
+    owner = load(working_folder=folder, with_owner=True).database_owner_url
+
+    assert owner
+    assert owner.reveal() == OWNED[OWNER]
+
+
+def test_it_is_shown_without_its_password(folder: Path):
+    _write(folder, OWNED)
+
+    shown = load(working_folder=folder, with_owner=True).shown()
+
+    assert shown[OWNER] == "postgresql://owner:***@db.internal/muster"
+
+
+# TLS to PostgreSQL
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "db.internal/muster?sslmode=require",
+        "db.internal/muster?sslmode=verify-ca&sslrootcert=/etc/ca.pem",
+        "db.internal/muster?sslmode=verify-full&sslrootcert=system&channel_binding=require",
+        "db.internal/muster?sslrootcert=system",
+        "10.0.0.5:5432/muster?sslmode=require",
+        "localhost/muster",
+        "127.0.0.1:5433/muster?sslmode=disable",
+        "[::1]/muster",
+        "/muster?host=/var/run/postgresql",
+        "%2Fvar%2Frun%2Fpostgresql/muster",
+    ],
+)
+@pytest.mark.parametrize("name", ["DATABASE_URL", OWNER])
+def test_a_server_elsewhere_is_spoken_to_in_production_where_tls_is_demanded(
+    folder: Path, name: str, address: str
+):
+    _write(folder, {**PRODUCTION, name: f"postgresql://muster:hunter2@{address}"})
+
+    load(working_folder=folder, with_owner=True)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "db.internal/muster",
+        "db.internal/muster?sslmode=disable",
+        "db.internal/muster?sslmode=allow",
+        "db.internal/muster?sslmode=prefer",
+        "db.internal/muster?sslmode=require&sslmode=prefer",
+        "10.0.0.5:5432/muster",
+        "localhost/muster?host=db.internal",
+        "localhost/muster?hostaddr=10.0.0.5",
+        "localhost,db.internal/muster",
+        "db.internal/muster?application_name=sslmode%3Drequire",
+    ],
+)
+@pytest.mark.parametrize("name", ["DATABASE_URL", OWNER])
+def test_elsewhere_and_in_the_clear_is_refused_in_production(folder: Path, name: str, address: str):
+    _write(folder, {**PRODUCTION, name: f"postgresql://muster:hunter2@{address}"})
+
+    with pytest.raises(
+        SettingsError, match=rf"^{name} leads to [\w.]+ and does not demand TLS; expected "
+    ) as no:
+        load(working_folder=folder, with_owner=True)
+
+    assert "hunter" not in str(no.value)
+
+
+def test_in_development_nobody_asks_for_tls(folder: Path):
+    _write(folder, {**GOOD, "DATABASE_URL": "postgresql://muster:hunter2@db.internal/muster"})
+
+    load(working_folder=folder)

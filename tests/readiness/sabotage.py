@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from tests.readiness.between import Between, Passing
-from tests.town import Town, emptied, eventually
+from tests.town import Town, eventually, past_the_triggers
 
 from muster.platform import audit, migrations
 from muster.platform.actor import System
@@ -157,20 +157,20 @@ async def the_database_commits_without_the_disk(siege: Siege) -> AsyncIterator[N
 
 @saboteur("postgresql.durable", sees="synchronous_commit false")
 async def the_role_commits_without_the_disk(siege: Siege) -> AsyncIterator[None]:
-    await siege.sql("ALTER ROLE muster SET synchronous_commit = false")
+    await siege.sql("ALTER ROLE muster_app SET synchronous_commit = false")
     yield
-    await siege.sql("ALTER ROLE muster RESET synchronous_commit")
+    await siege.sql("ALTER ROLE muster_app RESET synchronous_commit")
 
 
 @saboteur("postgresql.durable", sees="synchronous_commit off")
 async def the_role_in_this_database_overrides_the_rest(siege: Siege) -> AsyncIterator[None]:
     await siege.sql(
         "ALTER DATABASE muster SET synchronous_commit = on",
-        "ALTER ROLE muster IN DATABASE muster SET synchronous_commit = off",
+        "ALTER ROLE muster_app IN DATABASE muster SET synchronous_commit = off",
     )
     yield
     await siege.sql(
-        "ALTER ROLE muster IN DATABASE muster RESET synchronous_commit",
+        "ALTER ROLE muster_app IN DATABASE muster RESET synchronous_commit",
         "ALTER DATABASE muster RESET synchronous_commit",
     )
 
@@ -191,11 +191,93 @@ async def _set_for_the_server(siege: Siege, name: str, value: str) -> None:
     await eventually(is_in_force)
 
 
+@saboteur("postgresql.least_privilege", sees="muster_app may DELETE audit_log, may UPDATE audit_log")
+async def the_audit_log_may_be_changed(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("GRANT UPDATE, DELETE ON audit_log TO muster_app")
+    yield
+    await siege.sql("REVOKE UPDATE, DELETE ON audit_log FROM muster_app")
+
+
+@saboteur("postgresql.least_privilege", sees="muster_app may UPDATE audit_log")
+async def a_single_column_of_it_may_be_changed(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("GRANT UPDATE (email) ON audit_log TO muster_app")
+    yield
+    await siege.sql("REVOKE UPDATE (email) ON audit_log FROM muster_app")
+
+
+@saboteur("postgresql.least_privilege", sees="muster_app may DELETE audit_log")
+async def everybody_may_delete_from_it(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("GRANT DELETE ON audit_log TO PUBLIC")
+    yield
+    await siege.sql("REVOKE DELETE ON audit_log FROM PUBLIC")
+
+
+@saboteur("postgresql.least_privilege", sees="muster_app may become pg_write_all_data, which may DELETE")
+async def a_role_of_postgresql_itself_may_write_everywhere(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("GRANT pg_write_all_data TO muster_app")
+    yield
+    await siege.sql("REVOKE pg_write_all_data FROM muster_app")
+
+
+@saboteur("postgresql.least_privilege", sees="muster_app owns people")
+async def a_table_is_its_own(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("ALTER TABLE people OWNER TO muster_app")
+    yield
+    await siege.sql(
+        "ALTER TABLE people OWNER TO muster", "GRANT SELECT, INSERT, UPDATE, DELETE ON people TO muster_app"
+    )
+
+
+@saboteur("postgresql.least_privilege", sees="muster_app may become muster, which is a superuser, owns")
+async def it_may_become_the_owner(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("GRANT muster TO muster_app")
+    yield
+    await siege.sql("REVOKE muster FROM muster_app")
+
+
+@saboteur("postgresql.least_privilege", sees="muster_app is a superuser")
+async def it_is_a_superuser(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("ALTER ROLE muster_app SUPERUSER")
+    yield
+    await siege.sql("ALTER ROLE muster_app NOSUPERUSER")
+
+
+@saboteur(
+    "postgresql.least_privilege",
+    sees="muster_app bypasses row security, may create databases, may create roles, may replicate",
+)
+async def it_has_every_other_attribute(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("ALTER ROLE muster_app CREATEDB CREATEROLE REPLICATION BYPASSRLS")
+    yield
+    await siege.sql("ALTER ROLE muster_app NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
+
+
+@saboteur("postgresql.least_privilege", sees="muster_app may create in the schema public")
+async def everybody_may_create_in_the_schema(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    yield
+    await siege.sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+
+
+@saboteur("postgresql.least_privilege", sees="muster_app may create schemas")
+async def it_may_create_schemas(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("GRANT CREATE ON DATABASE muster TO muster_app")
+    yield
+    await siege.sql("REVOKE CREATE ON DATABASE muster FROM muster_app")
+
+
+@saboteur("postgresql.least_privilege", sees="muster_app may switch triggers off")
+async def triggers_may_be_switched_off(siege: Siege) -> AsyncIterator[None]:
+    await siege.sql("GRANT SET ON PARAMETER session_replication_role TO muster_app")
+    yield
+    await siege.sql("REVOKE SET ON PARAMETER session_replication_role FROM muster_app")
+
+
 @saboteur("postgresql.migrated", sees="tables are of version 0000, this release wants")
 async def the_tables_are_of_another_release(siege: Siege) -> AsyncIterator[None]:
     await siege.sql("UPDATE alembic_version SET version_num = '0000'")
     yield
-    await siege.town.execute("UPDATE alembic_version SET version_num = %s", migrations.head())
+    await siege.sql(f"UPDATE alembic_version SET version_num = '{migrations.head()}'")  # noqa: S608  ours
 
 
 @saboteur("postgresql.migrated", sees="the database has no tables yet")
@@ -471,7 +553,7 @@ async def the_admins_account_is_lost(siege: Siege) -> AsyncIterator[None]:
 async def _behind_the_triggers(siege: Siege, *statements: str) -> None:
     """As somebody with the owner's password would, who switches the log's own guards off."""
     for statement in statements:
-        await emptied(siege.town.owner_url, statement)
+        await past_the_triggers(siege.town.owner_url, statement)
 
 
 @saboteur("audit.chained", sees="is not as it was written")

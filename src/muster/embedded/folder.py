@@ -61,14 +61,17 @@ class ServerFolder:
             self._lock.close()
             self._lock = None
 
-    def password(self) -> str:
-        return self._read("password")
+    def password(self, name: str = "password") -> str:
+        return self._read(name)
+
+    def has(self, name: str) -> bool:
+        return (self.path / name).exists()
 
     def set_password(self, account: Account) -> bool:
         """Make up a password unless there is one; whether it is new."""
-        if (self.path / "password").exists():
+        if self.has("password"):
             return False
-        self.write("password", secrets.token_urlsafe(24), account)
+        self.write("password", new_password(), account)
         return True
 
     def port(self) -> int:
@@ -76,7 +79,7 @@ class ServerFolder:
 
     def choose_port(self, account: Account) -> int:
         """The port of the last run where nobody has taken it since, else a free one, remembered."""
-        if (self.path / "port").exists() and _is_free(self.port()):
+        if self.has("port") and _is_free(self.port()):
             return self.port()
         port = _free_port()
         self.write("port", str(port), account)
@@ -149,6 +152,11 @@ class ServerFolder:
             lock.close()
             raise AlreadyRunningError(f"another Muster is running on {self._link}") from None
         return lock
+
+
+def new_password() -> str:
+    """Of letters that need no quoting anywhere."""
+    return secrets.token_urlsafe(24)
 
 
 def make_enterable(folder: Path) -> None:

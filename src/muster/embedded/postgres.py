@@ -12,15 +12,18 @@ from typing_extensions import override
 from muster.embedded.account import Account
 from muster.embedded.child import launch
 from muster.embedded.failures import RefusedToStartError, refusal
-from muster.embedded.folder import LOOPBACK
+from muster.embedded.folder import LOOPBACK, new_password
 from muster.embedded.programs import postgres_bin
 from muster.embedded.server import Server
 
-USER = "muster"
+OWNER = "muster"
+APP = "muster_app"
+"""The portal's own role: owns nothing, and may do what `muster migrate` grants it."""
+
 DATABASE = "muster"
 _SETUP_SECONDS = 120.0
 _INITDB = (
-    *("--username", USER, "--auth", "scram-sha-256", "--data-checksums"),
+    *("--username", OWNER, "--auth", "scram-sha-256", "--data-checksums"),
     *("--encoding", "UTF8", "--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
 )
 _SETTINGS = {
@@ -39,7 +42,7 @@ _SETTINGS = {
 
 
 class Postgres(Server):
-    """PostgreSQL with one database, `muster`, owned by its superuser `muster`.
+    """PostgreSQL with one database, `muster`, owned by its superuser `muster` and used by `muster_app`.
 
     `configuration` holds settings as postgresql.conf names and writes them.
     """
@@ -52,8 +55,15 @@ class Postgres(Server):
     @property
     @override
     def url(self) -> str:
-        password, port = self._folder.password(), self._folder.port()
-        return f"postgresql://{USER}:{password}@{LOOPBACK}:{port}/{DATABASE}"
+        return self._url(APP, self._folder.password("app_password"))
+
+    @property
+    def owner_url(self) -> str:
+        """Where the owner of the tables connects, to migrate them."""
+        return self._url(OWNER, self._folder.password())
+
+    def _url(self, role: str, password: str) -> str:
+        return f"postgresql://{role}:{password}@{LOOPBACK}:{self._folder.port()}/{DATABASE}"
 
     @property
     def bin(self) -> Path:
@@ -70,8 +80,10 @@ class Postgres(Server):
         if not self._folder.data.exists():
             self._make_cluster(programs, account)
         elif password_is_new:
-            change = f"ALTER ROLE {USER} PASSWORD '{self._folder.password()}'"
+            change = f"ALTER ROLE {OWNER} PASSWORD '{self._folder.password()}'"
             self._run_alone(programs, self._folder.data, account, change)
+        if not self._folder.has("app_password"):
+            self._make_app_role(programs, account)
         settings = {**_SETTINGS, "port": str(port), **self._configuration}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [programs / "postgres", "-D", self._folder.data, *options]
@@ -100,10 +112,26 @@ class Postgres(Server):
             raise
         draft.rename(self._folder.data)
 
-    def _run_alone(self, programs: Path, cluster: Path, account: Account, statement: str) -> None:
-        """Run one statement where no server is running yet, and nobody is asked for a password."""
+    def _make_app_role(self, programs: Path, account: Account) -> None:
+        """In a cluster that is new, or from a time when there was no other role than the owner's.
+
+        Its password is kept once it is in force: whoever is ended in between begins anew.
+        """
+        password = new_password()
+        self._run_alone(
+            programs,
+            self._folder.data,
+            account,
+            f"DO $$ BEGIN IF to_regrole('{APP}') IS NULL THEN CREATE ROLE {APP}; END IF; END $$",
+            f"ALTER ROLE {APP} LOGIN NOINHERIT PASSWORD '{password}'",
+        )
+        self._folder.write("app_password", password, account)
+
+    def _run_alone(self, programs: Path, cluster: Path, account: Account, *statements: str) -> None:
+        """Run statements, a line each, where no server runs yet and nobody is asked for a password."""
         alone = ("--single", "-c", "exit_on_error=true", "-D", cluster, "postgres")
-        self._run([programs / "postgres", *alone], account, read=f"{statement};\n")
+        lines = "".join(f"{statement};\n" for statement in statements)
+        self._run([programs / "postgres", *alone], account, read=lines)
 
     def _run(self, command: Sequence[str | Path], account: Account, *, read: str = "") -> None:
         """Run a set-up program to its end, with `read` as its input."""

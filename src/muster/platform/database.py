@@ -13,7 +13,7 @@ from typing import Any, LiteralString, Self, TypeVar
 import msgspec
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, sql
-from psycopg.errors import ReadOnlySqlTransaction, UndefinedTable
+from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction, UndefinedTable
 from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
@@ -65,6 +65,11 @@ class Statements:
         async with self._connection.cursor(row_factory=tuple_row) as cursor:
             found = await (await cursor.execute(statement, parameters)).fetchall()
         return {row[0]: row[1] for row in found}
+
+    def verifier(self, password: str, *, role: str) -> str:
+        """What PostgreSQL keeps in place of a password, made here: the password itself is not sent."""
+        made = self._connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+        return made.decode()
 
 
 def shaped(shape: type[Row]) -> Callable[[AsyncCursor[Any]], Callable[[Sequence[Any]], Row]]:
@@ -190,6 +195,10 @@ class Database:
             raise Unavailable(f"PostgreSQL failed: {first_line(error)}") from error
         except UndefinedTable as error:
             raise Unavailable(f"PostgreSQL: {first_line(error)}; `muster migrate` makes it") from error
+        except InsufficientPrivilege as error:
+            raise Unavailable(
+                f"PostgreSQL: {first_line(error)}; `muster migrate` grants what is needed"
+            ) from error
 
     async def _check(self, connection: Connection) -> None:
         try:

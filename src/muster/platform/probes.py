@@ -11,6 +11,7 @@ from muster import __version__
 from muster.errors import Unavailable
 from muster.platform import migrations, security_headers
 from muster.platform.database import Database
+from muster.platform.database_role import Standing
 from muster.platform.heartbeat import Heartbeats
 from muster.platform.probe import Failed, Probe
 from muster.platform.queue import QUEUES, Job, Queues
@@ -43,6 +44,7 @@ class DatabaseProbes:
         return [
             Probe(row="postgresql.answers", ask=self.answers),
             Probe(row="postgresql.durable", ask=self.durable),
+            Probe(row="postgresql.least_privilege", ask=self.least_privilege),
             Probe(row="postgresql.migrated", ask=self.migrated),
         ]
 
@@ -75,6 +77,14 @@ class DatabaseProbes:
         if any(found.get(name, "off").casefold() in _OFF for name in names):
             raise Failed(seen)
         return seen
+
+    async def least_privilege(self) -> str:
+        async with self._database.reading() as statements:
+            # Whoever signed in, whichever role a setting may have put on since.
+            standing = await Standing.of(statements, await statements.value("SELECT session_user"))
+        if standing.beyond:
+            raise Failed("; ".join(standing.beyond))
+        return standing.in_words()
 
     async def migrated(self) -> str:
         if await self._database.value("SELECT to_regclass('alembic_version')") is None:

@@ -40,11 +40,18 @@ ROWS = (
         survives="power loss",
     ),
     Row(
+        id="postgresql.least_privilege",
+        group=DATABASE,
+        title="Database role",
+        promise="The role of DATABASE_URL is no superuser, owns nothing, may create nothing that lasts, neither replicates nor bypasses row security, and can neither change nor delete an entry of the audit log.",
+        remedy="Give the portal a role of its own: put the address of the tables' owner into DATABASE_OWNER_URL, that of another role into DATABASE_URL, and run `muster migrate`, which makes the role and grants it what it needs.",
+    ),
+    Row(
         id="postgresql.migrated",
         group=DATABASE,
         title="Tables of this release",
         promise="The database's tables are those this release was written for.",
-        remedy="Run `muster migrate` with the address of the tables' owner.",
+        remedy="Run `muster migrate`, with the address of the tables' owner in DATABASE_OWNER_URL.",
     ),
     Row(
         id="redis.persistence",
