@@ -56,7 +56,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "TRUSTED_PROXIES": "addresses or networks whose X-Forwarded-For is believed, separated by commas",
     },
     "Servers": {
-        "DATABASE_URL": "PostgreSQL",
+        "DATABASE_URL": "PostgreSQL, as the role that web and worker are; "
+        "in production it demands TLS of a server elsewhere",
         "DATABASE_OWNER_URL": "the same database, as the role that owns its tables; "
         "read by migrate, up and config alone",
         "REDIS_URL": "Redis or Valkey: redis://, rediss:// or unix://",

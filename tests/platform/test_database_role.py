@@ -326,7 +326,7 @@ def test_with_one_role_nothing_is_granted_and_the_row_would_say_so(ground: Groun
 
     assert migrations.upgrade(owner, owner) == []
 
-    assert "owns accounts, " in " ".join(ground.beyond(ground.role("owner")))
+    assert "owns account_roles, accounts, " in " ".join(ground.beyond(ground.role("owner")))
 
 
 def test_without_the_owners_address_the_new_tables_cannot_be_made_and_it_says_whose_is_missing(

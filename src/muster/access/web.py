@@ -119,7 +119,9 @@ class AccessPages:
             browser=request.cookies.get(self._site.attempt_cookie, ""),
         )
         try:
-            rights = await self._accounts.sign_in(finished.identity, request.origin)
+            rights = await self._accounts.sign_in(
+                finished.identity, msgspec.structs.replace(request.origin, via="browser")
+            )
         except AccountSuspended:
             await self._look_again(finished.identity.google_id)
             raise

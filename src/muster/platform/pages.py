@@ -85,13 +85,14 @@ class Pages:
         )
 
     def _navigation(self, actor: Actor, path: str) -> list[NavEntry]:
-        return _entries([route for route in self._allowed(actor) if route.nav and route.nav.is_top], path)
+        allowed = self._allowed(actor)
+        tops = [route for route in allowed if route.nav and route.nav.is_top]
+        return _entries(tops, _owner(allowed, path) if _here(tops, path) is None else path)
 
     def _second_navigation(self, actor: Actor, path: str) -> list[NavEntry]:
         """The places under the one that `path` is in, that one first; none where there are none."""
         allowed = self._allowed(actor)
-        owners = {route.nav.under for route in allowed if route.nav and route.nav.under}
-        owner = next((one for one in owners if _within(path, one)), None)
+        owner = _owner(allowed, path)
         places = [route for route in allowed if route.nav and owner in {route.path, route.nav.under}]
         return _entries(places, path, is_within=True)
 
@@ -100,8 +101,7 @@ class Pages:
 
 
 def _entries(places: Sequence[Route], path: str, *, is_within: bool = False) -> list[NavEntry]:
-    # /people/syncs belongs to its own entry, not also to /people: the longest match is the place.
-    here = max((route.path for route in places if _within(path, route.path)), key=len, default=None)
+    here = _here(places, path)
     return [
         NavEntry(
             label=(is_within and route.nav.label_within) or route.nav.label,
@@ -112,6 +112,17 @@ def _entries(places: Sequence[Route], path: str, *, is_within: bool = False) -> 
         for route in places
         if route.nav
     ]
+
+
+def _here(places: Sequence[Route], path: str) -> str | None:
+    """The place that `path` is in: /people/syncs has its own, so it is not in /people."""
+    return max((route.path for route in places if _within(path, route.path)), key=len, default=None)
+
+
+def _owner(places: Sequence[Route], path: str) -> str:
+    """The place at the head of the second row that `path` belongs to, or `path`."""
+    here = _here(places, path)
+    return next((route.nav.under or route.path for route in places if route.nav and route.path == here), path)
 
 
 @functools.cache
