@@ -202,6 +202,54 @@ def test_decisions_are_numbered_without_a_gap_and_listed():
     assert links(index) == [path.name for path in DECISIONS]
 
 
+ASVS = """
+1.1: 1 2; 1.2: 1 2 3 4 5 6 7 8 9; 1.3: 1 2 3 4 5 6 7 8 9 10 11; 1.4: 1 2 3; 1.5: 1 2;
+2.1: 1 2 3; 2.2: 1 2 3; 2.3: 1 2 3 4; 2.4: 1; 3.2: 1 2; 3.3: 1 2 3 4; 3.4: 1 2 3 4 5 6;
+3.5: 1 2 3 4 5; 3.7: 1 2; 4.1: 1 2 3; 4.2: 1; 4.3: 1 2; 4.4: 1 2 3 4; 5.1: 1; 5.2: 1 2 3;
+5.3: 1 2; 5.4: 1 2 3; 6.1: 1 2 3; 6.2: 1 2 3 4 5 6 7 8 9 10 11 12; 6.3: 1 2 3 4;
+6.4: 1 2 3 4; 6.5: 1 2 3 4 5; 6.6: 1 2 3; 6.8: 1 2 3 4; 7.1: 1 2 3; 7.2: 1 2 3 4; 7.3: 1 2;
+7.4: 1 2 3 4 5; 7.5: 1 2; 7.6: 1 2; 8.1: 1 2; 8.2: 1 2 3; 8.3: 1; 8.4: 1; 9.1: 1 2 3;
+9.2: 1 2 3 4; 10.1: 1 2; 10.2: 1 2; 10.3: 1 2 3 4; 10.4: 1 2 3 4 5 6 7 8 9 10 11;
+10.5: 1 2 3 4 5; 10.6: 1 2; 10.7: 1 2 3; 11.1: 1 2; 11.2: 1 2 3; 11.3: 1 2 3; 11.4: 1 2 3 4;
+11.5: 1; 11.6: 1; 12.1: 1 2 3; 12.2: 1 2; 12.3: 1 2 3 4; 13.1: 1; 13.2: 1 2 3 4 5; 13.3: 1 2;
+13.4: 1 2 3 4 5; 14.1: 1 2; 14.2: 1 2 3 4; 14.3: 1 2 3; 15.1: 1 2 3; 15.2: 1 2 3;
+15.3: 1 2 3 4 5 6 7; 16.1: 1; 16.2: 1 2 3 4 5; 16.3: 1 2 3 4; 16.4: 1 2 3; 16.5: 1 2 3;
+17.1: 1; 17.2: 1 2 3 4; 17.3: 1 2
+"""
+"""Section → its items of levels 1 and 2, in OWASP's ASVS 5.0.0."""
+
+
+def asvs_items() -> list[str]:
+    sections = (one.split(":") for one in ASVS.replace("\n", " ").split(";"))
+    return [f"{section.strip()}.{number}" for section, numbers in sections for number in numbers.split()]
+
+
+def security_rows() -> list[tuple[list[str], list[str]]]:
+    """For each row of docs/security.md that goes through the standard: its items, and what stands in code."""
+    page = (DOCS / "security.md").read_text("utf-8").split("## Item by item", 1)[1]
+    rows = re.findall(r"^\| (\d[\d., ]*) \|(.*)\|$", page, re.MULTILINE)
+    return [(ids.replace(",", " ").split(), re.findall(r"`([^`]+)`", rest)) for ids, rest in rows]
+
+
+def test_security_goes_through_every_item_once():
+    named = [item for items, _ in security_rows() for item in items]
+
+    assert sorted(named) == sorted(asvs_items())
+
+
+def test_security_names_paths_tests_and_rows_that_there_are():
+    for items, named in security_rows():
+        for one in named:
+            path, _, name = one.partition("::")
+            if path.startswith(("src/", "tests/")):
+                assert (ROOT / path).exists(), (items, one)
+            if name:
+                assert re.search(rf"def {name}\(", (ROOT / path).read_text("utf-8")), (items, one)
+    rows = {one for _, named in security_rows() for one in named if re.fullmatch(r"[a-z]+\.[a-z_]+", one)}
+    assert rows <= {row.id for row in ROWS} | {"uv.lock"}
+    assert len(rows) >= 8
+
+
 def test_the_layers_are_drawn_as_they_are_kept():
     linter = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
     kept = next(contract["layers"] for contract in linter["contracts"] if contract["type"] == "layers")
