@@ -1,12 +1,16 @@
 """Signing in and out, and what a session is."""
 
 import hashlib
+from urllib.parse import parse_qs, urlsplit
 
+import httpx2
 from tests.town import Town, path_of
 
+from muster.access.google_signin import GoogleSignIn
 from muster.access.roles import Role
 from muster.access.web import safe_path
 from muster.platform.actor import System
+from muster.platform.vault import Vault
 
 
 async def test_a_colleague_signs_in_and_lands_where_they_were_going(town: Town):
@@ -166,3 +170,32 @@ def test_next_never_leads_away_from_the_portal():
     ):
         assert safe_path(away) == "/", away
     assert safe_path("/people?q=a&sort=-name") == "/people?q=a&sort=-name"
+
+
+async def test_google_is_always_told_to_ask_which_account(town: Town):
+    """Another site's link must not sign anybody in by itself, whoever it hints at."""
+    issuer = "https://accounts.google.com"
+    described = {
+        "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/o/oauth2/v2/auth",
+        "token_endpoint": f"{issuer}/token",
+        "jwks_uri": f"{issuer}/keys",
+    }
+    answering = httpx2.MockTransport(lambda _: httpx2.Response(200, json=described))
+    async with httpx2.AsyncClient(transport=answering) as http:
+        google = GoogleSignIn(
+            http,
+            town.portal.redis,
+            Vault("k" * 40),
+            issuer=issuer,
+            client_id="id",
+            client_secret="secret",
+            allowed_domains=["acme.test"],
+        )
+        begun = await google.begin(
+            next_path="/", redirect_uri="https://portal.example/x", login_hint="cy@acme.test"
+        )
+
+    query = parse_qs(urlsplit(begun.url).query)
+    assert query["prompt"] == ["select_account"]
+    assert query["login_hint"] == ["cy@acme.test"]

@@ -95,14 +95,14 @@ def test_data_in_roots_own_closed_home_is_kept_where_the_server_can_reach_it(
 def test_a_closed_home_keeps_its_data_over_a_restart(closed_home: Path, state: Path) -> None:
     first = Postgres(closed_home)
     first.start()
-    with psycopg.connect(first.url) as connection:
+    with psycopg.connect(first.owner_url) as connection:
         connection.execute("CREATE TABLE kept ()")
     first.stop()
 
     second = Postgres(closed_home)
     second.start()
 
-    with psycopg.connect(second.url) as connection:
+    with psycopg.connect(second.owner_url) as connection:
         assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
     assert (closed_home / "postgres").resolve().parent == state
     second.stop()

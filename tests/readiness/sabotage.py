@@ -539,14 +539,16 @@ async def the_last_admin_is_suspended(siege: Siege) -> AsyncIterator[None]:
 
 
 @saboteur("access.admins", sees="nobody who can sign in is an admin")
-async def the_admins_account_is_lost(siege: Siege) -> AsyncIterator[None]:
-    await siege.sql("UPDATE accounts SET google_id = '-' || google_id, email = '-' || email")
+async def nobody_is_named_and_the_last_role_is_gone(siege: Siege) -> AsyncIterator[None]:
+    before = siege.probes["access.admins"]
+    unnamed = replace(siege.town.portal.settings, admin_emails=())
     await siege.sql("DELETE FROM account_roles WHERE role = 'admin'")
-    yield
+    async with portal(unnamed, application="muster-siege") as made:
+        siege.probes["access.admins"] = made.proofs._probes["access.admins"]
+        yield
+        siege.probes["access.admins"] = before
     await siege.sql(
-        "UPDATE accounts SET google_id = substr(google_id, 2), email = substr(email, 2) "
-        "WHERE email LIKE '-%'",
-        "INSERT INTO account_roles SELECT id, 'admin', 'x' FROM accounts WHERE email = 'ada@acme.test'",
+        "INSERT INTO account_roles SELECT id, 'admin', 'x' FROM accounts WHERE email = 'ada@acme.test'"
     )
 
 

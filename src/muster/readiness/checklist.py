@@ -115,7 +115,7 @@ ROWS = (
         id="access.admins",
         group=ACCESS,
         title="Somebody is admin",
-        promise="At least one person who has signed in, and still may, decides who may do what.",
+        promise="At least one person who may sign in decides who may do what, or will as soon as they do.",
         remedy="Name an address in ADMIN_EMAILS and have its owner sign in, or run `muster roles grant ADDRESS admin` where the servers are reached.",
     ),
     Row(
