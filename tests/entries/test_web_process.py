@@ -7,16 +7,15 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 from tests.entries.command_line import CommandLine
+from tests.readiness.between import free_address
 from tests.town import Town, eventually
-
-from muster.settings import Settings
 
 
 @contextlib.asynccontextmanager
-async def web(muster: CommandLine, port: int, **settings: str) -> AsyncIterator[httpx2.AsyncClient]:
+async def web(muster: CommandLine, **settings: str) -> AsyncIterator[httpx2.AsyncClient]:
     """The web as a process, on a port that nobody else has."""
-    address = f"http://127.0.0.1:{port}"
-    running = muster.start("web", PORT=str(port), PUBLIC_URL=address, **settings)
+    address = free_address()
+    running = muster.start("web", PORT=address.rpartition(":")[2], PUBLIC_URL=address, **settings)
     async with httpx2.AsyncClient(base_url=address, follow_redirects=True, timeout=20) as client:
 
         async def answers() -> bool:
@@ -37,9 +36,9 @@ async def web(muster: CommandLine, port: int, **settings: str) -> AsyncIterator[
     [("", "127.0.0.1"), ("10.0.0.0/8", "127.0.0.1"), ("127.0.0.1", "192.0.2.7")],
 )
 async def test_an_address_that_a_stranger_claims_is_not_believed(
-    town: Town, muster: CommandLine, settings: Settings, trusted: str, believed: str
+    town: Town, muster: CommandLine, trusted: str, believed: str
 ):
-    async with web(muster, settings.port + 1, TRUSTED_PROXIES=trusted) as client:
+    async with web(muster, TRUSTED_PROXIES=trusted) as client:
         claimed = {"x-forwarded-for": "192.0.2.7", "accept": "text/html"}
         page = await client.get("/sign-in/google?login_hint=cy@acme.test", headers=claimed)
 
