@@ -18,7 +18,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Mount, Router
+from starlette.routing import BaseRoute, Match, Mount, Router
 from starlette.routing import Route as StarletteRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -151,10 +151,13 @@ class Errors:
 
     def _answer_at_all_costs(self, request: Request, error: Exception) -> Response:
         try:
-            return self._answer(request, error)
+            answer = self._answer(request, error)
         except Exception:  # noqa: BLE001  the page that says so may be what is broken
             logger.exception("error_page_failed")
             return Response(_A_BUG, status_code=500, media_type="text/plain")
+        if isinstance(error, HTTPException):
+            answer.headers.update(error.headers or {})
+        return answer
 
     def _answer(self, request: Request, error: Exception) -> Response:
         if isinstance(error, NotSignedIn) and _is_page(request):
@@ -207,7 +210,18 @@ class _Router(Router):
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self  # has Starlette raise for 404 and 405 instead of answering by itself
-        await super().__call__(scope, receive, send)
+        try:
+            await super().__call__(scope, receive, send)
+        except HTTPException as error:
+            if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+                error.headers = {"allow": ", ".join(sorted(self._methods_at(scope)))}
+            raise
+
+    def _methods_at(self, scope: Scope) -> set[str]:
+        """Those of every route with the address; Starlette by itself would name the first one's only."""
+        routes = [route for route in self.routes if isinstance(route, StarletteRoute)]
+        path = next(route.path for route in routes if route.matches(scope)[0] is not Match.NONE)
+        return {method for route in routes if route.path == path for method in route.methods or ()}
 
 
 class Static(StaticFiles):
