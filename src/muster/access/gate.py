@@ -149,7 +149,7 @@ async def _read(route: Route, request: Request, shape: type[msgspec.Struct]) -> 
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
             return msgspec.json.decode(await request.body(), type=shape)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:  # the latter for what is nested too deep
             raise Invalid(f"The body is not as expected: {error}") from error
     fields = await _form(request)
     return decoded({name: value for name, value in fields.items() if name != csrf.FIELD}, shape)
