@@ -34,6 +34,7 @@ class Callback(msgspec.Struct, frozen=True):
     state: str = ""
     code: str = ""
     error: str = ""
+    iss: str = ""
 
 
 class AccessPages:
@@ -116,6 +117,7 @@ class AccessPages:
             state=asked.state,
             code=asked.code,
             browser=request.cookies.get(self._site.attempt_cookie, ""),
+            issuer=asked.iss,
         )
         try:
             account = await self._accounts.sign_in(finished.identity, request.origin)
