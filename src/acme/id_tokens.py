@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import jwt
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import RSAAlgorithm
@@ -21,11 +22,19 @@ Claims = dict[str, Any]
 
 
 class Forgery(msgspec.Struct, forbid_unknown_fields=True):
-    """What to falsify in the next `times` sign-ins. A claim or response field of null is taken away."""
+    """What to falsify in the next `times` sign-ins. A claim or response field of null is taken away.
+
+    `again` are claims said once more, behind the others. `sealed` is the algorithm of the signature,
+    with the right key or one of the right kind; the header says what it says.
+    """
 
     claims: Claims = {}
+    again: Claims = {}
     header: dict[str, Any] = {}
-    key: Literal["", "unknown", "other-same-kid", "hs256-with-public-key", "none"] = ""
+    key: Literal[
+        "", "unknown", "other-same-kid", "other-kid", "embedded", "hs256-with-public-key", "none"
+    ] = ""
+    sealed: Literal["RS256", "RS512", "PS256", "ES256"] = "RS256"
     response: dict[str, Any] = {}
     times: int = 1
 
@@ -61,13 +70,7 @@ class IdTokens:
         return overridden(answer, forgery.response)
 
     def published_keys(self) -> dict[str, Any]:
-        return {
-            "keys": [
-                RSAAlgorithm.to_jwk(self._private(key).public_key(), as_dict=True)
-                | {"kid": key.kid, "use": "sig", "alg": "RS256"}
-                for key in self._safe.secrets.signing
-            ]
-        }
+        return {"keys": [self._public(key) for key in self._safe.secrets.signing]}
 
     def _next_forgery(self) -> Forgery:
         if not self._forgeries:
@@ -103,8 +106,26 @@ class IdTokens:
                 header = overridden({"kid": key.kid}, forgery.header)
             case "other-same-kid":
                 key = self._get_stranger()
-        # Not `jwt.encode`, which would refuse some of the claims a forger writes.
-        return jwt.PyJWS().encode(msgspec.json.encode(claims), self._private(key), "RS256", header)
+            case "other-kid":  # published, too, once the keys were rotated
+                header = overridden({"kid": self._safe.secrets.signing[-1].kid}, forgery.header)
+            case "embedded":
+                key = self._get_stranger()
+                header = overridden({"kid": key.kid, "jwk": self._public(key)}, forgery.header)
+        # By hand: libraries refuse some of what a forger writes.
+        text = _unsigned(claims, {"alg": forgery.sealed, "typ": "JWT", **header}, forgery.again)
+        return f"{text}.{_base64(self._seal(text.encode(), key, forgery.sealed))}"
+
+    def _seal(self, text: bytes, key: Key, algorithm: str) -> bytes:
+        signer = jwt.get_algorithm_by_name(algorithm)
+        private: Any = generate_private_key(SECP256R1()) if algorithm == "ES256" else self._private(key)
+        return signer.sign(text, private)
+
+    def _public(self, key: Key) -> dict[str, Any]:
+        return RSAAlgorithm.to_jwk(self._private(key).public_key(), as_dict=True) | {
+            "kid": key.kid,
+            "use": "sig",
+            "alg": "RS256",
+        }
 
     def _signed_with_public_key(self, claims: Claims, header: dict[str, Any]) -> str:
         """The old trick on verifiers that let the token choose its algorithm."""
@@ -129,8 +150,11 @@ def overridden(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any
     return {name: value for name, value in (fields | changes).items() if value is not None}
 
 
-def _unsigned(claims: Claims, header: dict[str, Any]) -> str:
-    return f"{_base64(msgspec.json.encode(header))}.{_base64(msgspec.json.encode(claims))}"
+def _unsigned(claims: Claims, header: dict[str, Any], again: Claims | None = None) -> str:
+    said = msgspec.json.encode(claims)
+    if again:
+        said = said[:-1] + b"," + msgspec.json.encode(again)[1:]
+    return f"{_base64(msgspec.json.encode(header))}.{_base64(said)}"
 
 
 def _base64(content: bytes) -> str:

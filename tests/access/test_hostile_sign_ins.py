@@ -1,5 +1,6 @@
 """Sign-ins that must not work: forged tokens, foreign flows, the wrong people. None may leave a session."""
 
+import base64
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,11 @@ from muster.settings import Secret, Settings
 from muster.wiring import portal
 
 NOW = int(time.time())
+
+
+def _part(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
+
 
 FORGERIES: dict[str, dict[str, Any]] = {
     "no hd": {"claims": {"hd": None}},
@@ -33,9 +39,24 @@ FORGERIES: dict[str, dict[str, Any]] = {
     "issued in the future": {"claims": {"iat": NOW + 3600, "exp": NOW + 7200}},
     "no time of issue": {"claims": {"iat": None}},
     "not valid yet": {"claims": {"nbf": NOW + 3600}},
+    "hd that looks alike": {"claims": {"hd": "\u0430cme.test"}},
+    "hd that folds to ours": {"claims": {"hd": "acme.te\u017ft"}},
+    "hd with a dot behind": {"claims": {"hd": "acme.test."}},
+    "hd in capitals": {"claims": {"hd": "ACME.TEST"}},
+    "hd with room before it": {"claims": {"hd": " acme.test"}},
+    "hd said twice, the last one foreign": {"again": {"hd": "evil.test"}},
+    "e-mail of elsewhere under our hd": {"claims": {"email": "cy@evil.test"}},
+    "e-mail that looks like the administrator's": {"claims": {"email": "ada@acme.te\u017ft"}},
+    "e-mail with two domains": {"claims": {"email": "cy@acme.test@evil.test"}},
+    "e-mail as a list": {"claims": {"email": ["cy@acme.test"]}},
+    "verified e-mail taken back": {"again": {"email_verified": False}},
     "wrong audience": {"claims": {"aud": "another-client"}},
     "no audience": {"claims": {"aud": None}},
     "audience of others": {"claims": {"aud": ["another-client", "a-third"]}},
+    "audience of ours among others": {"claims": {"aud": ["ours", "another-client"], "azp": None}},
+    "audience of ours among others, for another party": {
+        "claims": {"aud": ["ours", "another-client"], "azp": "another-client"}
+    },
     "authorised party of others": {"claims": {"azp": "another-client"}},
     "wrong issuer": {"claims": {"iss": "https://accounts.evil.test"}},
     "issuer of the real Google": {"claims": {"iss": "https://accounts.google.com"}},
@@ -45,14 +66,42 @@ FORGERIES: dict[str, dict[str, Any]] = {
     "foreign nonce": {"claims": {"nonce": "somebody-elses"}},
     "no nonce": {"claims": {"nonce": None}},
     "empty nonce": {"claims": {"nonce": ""}},
+    "hash of another access token": {"claims": {"at_hash": "c3RyYW5nZXJzLWF0LWhhc2g"}},
+    "hash of the access token as a number": {"claims": {"at_hash": 7}},
     "signed by a stranger": {"key": "unknown"},
+    "signed by a stranger who sends the key along": {"key": "embedded"},
+    "signed by a stranger who says where the key is": {
+        "key": "unknown",
+        "header": {"jku": "https://evil.test/keys", "x5u": "https://evil.test/certificate"},
+    },
+    "signed under the name of another published key": {"key": "other-kid"},
+    "signed rightly with RS512": {"sealed": "RS512"},
+    "signed rightly with PS256": {"sealed": "PS256"},
+    "signed with ES256": {"sealed": "ES256"},
+    "signed with RS512 that calls itself RS256": {"sealed": "RS512", "header": {"alg": "RS256"}},
+    "with an extension that must be understood": {"header": {"crit": ["exp2"], "exp2": NOW - 1}},
+    "compressed, it says": {"header": {"zip": "DEF"}, "key": "unknown"},
+    "a key id that is a path": {"header": {"kid": "../../../dev/null"}},
+    "a key id that is a number": {"header": {"kid": 1}},
+    "an algorithm that is a list": {"header": {"alg": ["RS256"]}},
     "signed by a stranger under a known key id": {"key": "other-same-kid"},
     "HS256 with the public key": {"key": "hs256-with-public-key"},
     "not signed at all": {"key": "none"},
+    "not signed at all, in odd letters": {"key": "none", "header": {"alg": "nOnE"}},
+    "not signed, but called RS256": {"key": "none", "header": {"alg": "RS256"}},
     "no key id": {"header": {"kid": None}},
     "not a token": {"response": {"id_token": "not.a.token"}},
     "an empty token": {"response": {"id_token": ""}},
     "a token without signature": {"response": {"id_token": "eyJhbGciOiJSUzI1NiJ9.e30."}},
+    "a token without end": {"key": "unknown", "claims": {"padding": "x" * 2_000_000}},
+    "a token with its claims nested without end": {
+        "response": {"id_token": f"{_part(b'{}')}.{_part(b'[' * 50_000)}.{_part(b'x')}"}
+    },
+    "a token whose header is nested without end": {
+        "response": {"id_token": f"{_part(b'[' * 50_000)}.{_part(b'{}')}.{_part(b'x')}"}
+    },
+    "a token that is encrypted": {"response": {"id_token": "a.b.c.d.e"}},
+    "a token that is a list": {"response": {"id_token": ["a.b.c"]}},
     "no token": {"response": {"id_token": None}},
 }
 
@@ -65,7 +114,9 @@ async def _assert_no_session(town: Town, visitor: Visitor) -> None:
 
 @pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES.keys())
 async def test_a_forged_token_opens_nothing(town: Town, forgery: dict[str, Any]):
-    await town.sandbox.tell("id-token", forgery)
+    if forgery.get("key") == "other-kid":
+        await town.sandbox.tell("keys/rotate")
+    await town.sandbox.tell("id-token", _meant_for(town, forgery))
 
     async with town.visitor() as attacker:
         response = await attacker.sign_in("cy@acme.test")
@@ -139,6 +190,8 @@ async def test_the_attackers_own_code_cannot_be_planted_in_the_victims_sign_in(t
         {"error": "access_denied"},
         {"state": "x" * 5000},
         {"code": "x\0y"},
+        {"iss": "https://accounts.evil.test"},
+        {"state": "\u017f"},
     ],
     ids=str,
 )
@@ -148,6 +201,56 @@ async def test_a_callback_that_was_tampered_with_opens_nothing(town: Town, chang
 
         assert response.status_code in {403, 422}
         await _assert_no_session(town, attacker)
+
+
+@pytest.mark.parametrize("name", ["state", "code", "iss"])
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_callback_that_says_something_twice_opens_nothing(town: Town, name: str, *, is_first: bool):
+    async with town.visitor() as attacker:
+        parts = urlsplit(await _callback(attacker, "cy@acme.test"))
+        planted = urlencode({name: "planted-by-the-attacker"})
+        query = f"{planted}&{parts.query}" if is_first else f"{parts.query}&{planted}"
+        response = await attacker.get(parts._replace(query=query).geturl())
+
+        assert response.status_code in {403, 422}
+        await _assert_no_session(town, attacker)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+async def test_a_callback_comes_by_get_alone(town: Town, method: str):
+    async with town.visitor() as attacker:
+        address = await _callback(attacker, "cy@acme.test")
+        response = await attacker.request(method, address, data=dict(parse_qsl(urlsplit(address).query)))
+
+        assert response.status_code == 405
+        await _assert_no_session(town, attacker)
+
+
+async def test_the_state_of_a_finished_attempt_takes_no_fresh_code(town: Town):
+    async with town.visitor() as cy:
+        finished = await _callback(cy, "cy@acme.test")
+        assert (await cy.get(finished)).status_code == 303
+        fresh = parse_qs(urlsplit(await _callback(cy, "ben@acme.test")).query)["code"][0]
+        cy.cookies.delete("muster_session")
+
+        assert (await cy.get(_with(finished, code=fresh))).status_code == 403
+        assert cy.session_id is None
+
+
+async def test_the_state_of_another_attempt_of_the_same_browser_takes_no_code_but_its_own(town: Town):
+    async with town.visitor() as cy:
+        one, other = await _callback(cy, "cy@acme.test"), await _callback(cy, "ben@acme.test")
+        code = parse_qs(urlsplit(other).query)["code"][0]
+
+        assert (await cy.get(_with(one, code=code))).status_code == 403
+        await _assert_no_session(town, cy)
+
+
+async def test_there_are_attacks_enough():
+    """Those of FORGERIES alone, each another one."""
+    told = {repr(forgery) for forgery in FORGERIES.values()}
+
+    assert len(told) == len(FORGERIES) >= 60
 
 
 async def test_a_planted_session_cookie_is_not_taken_over(town: Town):
@@ -172,6 +275,15 @@ async def test_sign_in_is_closed_when_it_is_hammered(town: Town):
 
         assert statuses[:300] == [403] * 300
         assert 429 in statuses
+
+
+def _meant_for(town: Town, forgery: dict[str, Any]) -> dict[str, Any]:
+    """With our client id where an audience says "ours"."""
+    audience = forgery.get("claims", {}).get("aud")
+    if not isinstance(audience, list):
+        return forgery
+    ours = [town.portal.settings.google_client_id if one == "ours" else one for one in audience]
+    return forgery | {"claims": forgery["claims"] | {"aud": ours}}
 
 
 async def _callback(visitor: Visitor, email: str) -> str:

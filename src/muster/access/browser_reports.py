@@ -110,7 +110,7 @@ def _reports(body: bytes) -> list[_Report]:
     """
     try:
         sent = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:  # the latter for what is nested too deep
         raise Invalid("This is not a report of a browser.") from error
     bodies = sent if isinstance(sent, list) else [sent]
     found = (_report(one) for one in bodies if isinstance(one, dict))

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+from starlette.datastructures import ImmutableMultiDict
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -229,14 +230,23 @@ def _check_path(request: Request) -> None:
 
 async def _read(route: Route, request: Request, shape: type[msgspec.Struct]) -> msgspec.Struct:
     if route.method == "GET":
+        _check_once(request.query_params, shape)
         return decoded(dict(request.query_params), shape)
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
             return msgspec.json.decode(await request.body(), type=shape)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:  # the latter for what is nested too deep
             raise Invalid(f"The body is not as expected: {error}") from error
+    _check_once(await request.form(), shape)
     fields = await _form(request)
     return decoded({name: value for name, value in fields.items() if name != csrf.FIELD}, shape)
+
+
+def _check_once(given: ImmutableMultiDict[str, Any], shape: type[msgspec.Struct]) -> None:
+    """Refuse what is said twice: whoever looked at it before us may have believed the other one."""
+    for name in shape.__struct_encode_fields__:
+        if len(given.getlist(name)) > 1:
+            raise Invalid(f"{name} is given twice.")
 
 
 async def _form(request: Request) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class _Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Tokens(msgspec.Struct, frozen=True):
     id_token: str
+    access_token: str = ""
 
 
 class _TokenError(msgspec.Struct, frozen=True):
@@ -149,8 +150,13 @@ class GoogleSignIn:
                 del query["prompt"]
         return Begun(url=f"{metadata.authorization_endpoint}?{urlencode(query)}", browser=browser)
 
-    async def finish(self, *, state: str, code: str, browser: str) -> Finished:
-        """Whom Google vouches for. Raises SignInRefused, saying which check failed in words for a page."""
+    async def finish(self, *, state: str, code: str, browser: str, issuer: str = "") -> Finished:
+        """Whom Google vouches for. Raises SignInRefused, saying which check failed in words for a page.
+
+        `issuer` is who the answer says it is from, against mix-ups (RFC 9207).
+        """
+        if issuer and issuer not in self._issuers():
+            raise SignInRefused("This answer is not Google's. Please start again.")
         with answering():
             kept: Any = await self._redis.getdel(_attempt_key(state))
         if not kept:
@@ -161,8 +167,10 @@ class GoogleSignIn:
             raise SignInRefused("This sign-in cannot be finished. Please start again.") from error
         if not hmac.compare_digest(attempt.browser, _digest(browser)):
             raise SignInRefused("This sign-in was begun in another browser. Please start again.")
-        token = await self._exchange(code, attempt)
-        claims = await self.verified(token)
+        tokens = await self._exchange(code, attempt)
+        claims = await self.verified(tokens.id_token)
+        if "at_hash" in claims and claims["at_hash"] != _half_digest(tokens.access_token):
+            raise SignInRefused("Google's answer is put together from two. Please start again.")
         if not hmac.compare_digest(str(claims.get("nonce", "")), attempt.nonce):
             raise SignInRefused("Google's answer belongs to another sign-in. Please start again.")
         return Finished(identity=self.identity(claims), next=attempt.next)
@@ -230,15 +238,15 @@ class GoogleSignIn:
             raise VendorDown("Google", f"sign-in answered {response.status_code}; try again in a minute")
         return response
 
-    async def _exchange(self, code: str, attempt: _Attempt) -> str:
-        """The ID token for `code`. Never retried: a code is good for one try."""
+    async def _exchange(self, code: str, attempt: _Attempt) -> _Tokens:
+        """The tokens for `code`. Never retried: a code is good for one try."""
         response = await self._post_token(
             code=code, verifier=attempt.verifier, redirect_uri=attempt.redirect_uri
         )
         if response.status_code != 200:
             raise SignInRefused("Google did not accept this sign-in. Please start again.")
         try:
-            return msgspec.json.decode(response.content, type=_Tokens).id_token
+            return msgspec.json.decode(response.content, type=_Tokens)
         except msgspec.DecodeError as error:
             raise VendorRefused("Google", "its answer holds no ID token") from error
 
@@ -253,7 +261,7 @@ class GoogleSignIn:
                 audience=self._client_id,
                 issuer=self._issuers(),
                 leeway=CLOCK_SKEW,
-                options={"require": ["exp", "iat", "iss", "aud", "sub"]},
+                options={"require": ["exp", "iat", "iss", "aud", "sub"], "strict_aud": True},
             )
         except jwt.ExpiredSignatureError as error:
             raise SignInRefused("Google's answer is out of date. Please start again.") from error
@@ -289,7 +297,8 @@ class GoogleSignIn:
 
     def identity(self, claims: dict[str, Any]) -> Identity:
         """Raises SignInRefused for claims of somebody who may not come in."""
-        email, domain = claims.get("email"), str(claims.get("hd") or "").casefold()
+        # As they stand: folding letters would make ours of domains that only look alike.
+        email, domain = claims.get("email"), str(claims.get("hd") or "")
         if claims.get("email_verified") is not True or not isinstance(email, str) or not email:
             raise SignInRefused("Google has not verified this account's e-mail address.")
         if not domain:
@@ -298,6 +307,8 @@ class GoogleSignIn:
             raise SignInRefused(
                 f"Accounts of {domain} may not sign in here. Please use your company account."
             )
+        if not email.isascii() or email.partition("@")[2].lower() not in self._allowed_domains:
+            raise SignInRefused(f"{email} is not an address of {domain}. Please use your company account.")
         return Identity(google_id=str(claims["sub"]), email=email, name=str(claims.get("name") or email))
 
     def _issuers(self) -> Sequence[str]:
@@ -327,6 +338,12 @@ def _attempt_key(state: str) -> str:
 
 def _digest(value: str) -> str:
     return hashlib.sha256(value.encode()).hexdigest()
+
+
+def _half_digest(access_token: str) -> str:
+    """https://openid.net/specs/openid-connect-core-1_0.html#CodeIDToken"""
+    half = hashlib.sha256(access_token.encode()).digest()[:16]
+    return base64.urlsafe_b64encode(half).rstrip(b"=").decode()
 
 
 def _challenge(verifier: str) -> str:

@@ -35,6 +35,7 @@ class Callback(msgspec.Struct, frozen=True):
     state: str = ""
     code: str = ""
     error: str = ""
+    iss: str = ""
 
 
 class AccessPages:
@@ -117,6 +118,7 @@ class AccessPages:
             state=asked.state,
             code=asked.code,
             browser=request.cookies.get(self._site.attempt_cookie, ""),
+            issuer=asked.iss,
         )
         try:
             rights = await self._accounts.sign_in(

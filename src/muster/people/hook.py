@@ -49,7 +49,7 @@ def _google_id(body: bytes) -> str:
         return ""
     try:
         google_id = msgspec.json.decode(body, type=_User).id
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:  # the latter for what is nested too deep
         raise Invalid("The body is not a message of Google's.") from error
     if google_id and not (google_id.isascii() and google_id.isalnum() and len(google_id) <= 64):
         raise Invalid("The body names nobody.")

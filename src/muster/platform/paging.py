@@ -200,7 +200,7 @@ class Cursor(msgspec.Struct, frozen=True, array_like=True):
     def read(cls, text: str, sort: str) -> "Cursor":
         try:
             cursor = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=cls)
-        except (msgspec.DecodeError, binascii.Error, ValueError) as error:
+        except (msgspec.DecodeError, binascii.Error, ValueError, RecursionError) as error:
             raise Invalid(NOT_OURS) from error
         if cursor.sort != sort or "\0" in cursor.key + cursor.id:
             raise Invalid("This page address belongs to another order. Start again from the first page.")
