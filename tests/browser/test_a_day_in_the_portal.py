@@ -21,6 +21,13 @@ PAGES = (
     "/people?admins=true",
     "/people/changes",
     "/checklist",
+    "/account",
+    "/admin/roles",
+    "/admin/roles?who=ada@acme.test",
+    "/admin/sessions",
+    "/admin/audit",
+    "/admin/settings",
+    "/admin/reports",
     "/no/such/place",
 )
 

@@ -246,7 +246,9 @@ class HeaderProbe:
     def _nonce(self, policy: str) -> str:
         """The nonce of a policy that is ours to the letter."""
         found = _NONCE.search(policy)
-        if not found or policy != security_headers.content_security_policy(found.group(1)):
+        if not found or policy != security_headers.content_security_policy(
+            found.group(1), https=self._public_url.startswith("https://")
+        ):
             raise Failed(f"the content security policy is not ours: {policy or 'none'}")
         return found.group(1)
 

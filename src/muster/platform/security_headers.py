@@ -32,13 +32,15 @@ FIXED = {
 HSTS = "max-age=63072000; includeSubDomains"
 
 
-def content_security_policy(nonce: str) -> str:
+def content_security_policy(nonce: str, *, https: bool) -> str:
+    """Browsers know `report-to` over https alone, and where they read it they pass over `report-uri`."""
+    reported = f"report-to csp; report-uri {REPORTS}" if https else f"report-uri {REPORTS}"
     return (
         f"default-src 'none'; script-src 'nonce-{nonce}' 'strict-dynamic'; style-src 'self'; "
         "img-src 'self' data:; connect-src 'self'; font-src 'self'; manifest-src 'self'; "
         "form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; "
         "require-trusted-types-for 'script'; trusted-types 'none'; "
-        f"report-to csp; report-uri {REPORTS}"
+        f"{reported}"
     )
 
 
@@ -61,7 +63,9 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in FIXED.items():
                     headers.setdefault(name, value)
-                headers.setdefault("content-security-policy", content_security_policy(nonce))
+                headers.setdefault(
+                    "content-security-policy", content_security_policy(nonce, https=self._https)
+                )
                 headers.setdefault("cache-control", "no-store")
                 if self._https:
                     headers.setdefault("strict-transport-security", HSTS)
