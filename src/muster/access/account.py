@@ -129,6 +129,10 @@ class Accounts:
 
     async def suspend(self, tx: Transaction, google_ids: Sequence[str], *, because: str) -> None:
         """Void the accounts of these people, if they have any: no role, and within seconds no session."""
+        # By itself and first: what follows must see roles and tokens that were given while it waited.
+        await tx.execute(
+            "SELECT FROM accounts WHERE google_id = ANY(%s) ORDER BY id FOR UPDATE", [list(google_ids)]
+        )
         voided = await tx.rows(
             _Voided,
             """

@@ -74,15 +74,15 @@ class AccountPages:
     async def end_session(self, request: Request, asked: EndSession) -> Response:
         me = request.actor
         if asked.others:
-            ended = await self._sessions.end_all(me.account_id, but=request.session_id)
-            await note_ended(self._database, me.account_id, str(ended), by=me, origin=request.origin)
+            await note_ended(self._database, me.account_id, "all others", by=me, origin=request.origin)
+            await self._sessions.end_all(me.account_id, but=request.session_id)
             return RedirectResponse("/account#sessions", status_code=303)
         found = await self._sessions.find(asked.session)
-        if found is None or not await self._sessions.end_named(asked.session, account_id=me.account_id):
+        if found is None or found.session.account_id != me.account_id:
             raise NotFound("There is no such session of yours; it may have ended by itself.")
-        await note_ended(
-            self._database, me.account_id, device(found.session.user_agent), by=me, origin=request.origin
-        )
+        what = device(found.session.user_agent)
+        await note_ended(self._database, me.account_id, what, by=me, origin=request.origin)
+        await self._sessions.end_named(asked.session, account_id=me.account_id)
         return RedirectResponse("/account#sessions", status_code=303)
 
     async def create_token(self, request: Request, asked: CreateToken) -> Response:

@@ -18,7 +18,7 @@ from muster.platform import csrf
 from muster.platform.actor import Actor
 from muster.platform.addresses import hostname, is_loopback, netloc
 from muster.platform.csrf import Csrf
-from muster.platform.rate_limit import Allowance, caller_at
+from muster.platform.rate_limit import TRYING_TOKENS, Allowance, Limit, caller_at
 from muster.platform.routes import Anyone, Request, Route, decoded
 from muster.platform.sessions import Session, Sessions
 from muster.platform.telemetry import bind, logger
@@ -108,7 +108,7 @@ class Gate:
         """Find out who asks and count the request, in that order for whoever comes with a token."""
         bearer = _bearer(request) if route.takes_tokens else None
         if route.may is Anyone.MAY:
-            await self._count(route, request, caller_at(request.origin.address))
+            await self._count(route.rate, request, caller_at(request.origin.address))
             return
         if bearer is not None:
             await self._admit_token(route, request, bearer)
@@ -146,23 +146,23 @@ class Gate:
         return renewed
 
     async def _admit_token(self, route: Route, request: Request, bearer: str) -> None:
-        # Who only guesses is counted by address, before the database is asked about the guess.
+        await self._count(TRYING_TOKENS, request, caller_at(request.origin.address))
         holder = await self._tokens.holder_of(bearer, request.origin) if self._tokens.is_one(bearer) else None
         if holder is None:
-            await self._count(route, request, caller_at(request.origin.address))
+            await self._count(route.rate, request, caller_at(request.origin.address))
             raise NotSignedIn("This token does not exist, has expired or was revoked.")
-        await self._count(route, request, f"account:{holder.actor.account_id}")
+        await self._count(route.rate, request, f"account:{holder.actor.account_id}")
         request.scope["state"]["via"] = f"token:{holder.token_name}"
         _become(request, holder.actor)
 
-    async def _count(self, route: Route, request: Request, caller: str) -> None:
+    async def _count(self, limit: Limit, request: Request, caller: str) -> None:
         """Count a request that comes without a session."""
         try:
-            admission = await self._sessions.admit(None, caller, route.rate)
+            admission = await self._sessions.admit(None, caller, limit)
         except Unavailable as error:
-            if not route.rate.fails_open:
+            if not limit.fails_open:
                 raise
-            logger.warning("request_not_counted", limit=route.rate.name, error=str(error))
+            logger.warning("request_not_counted", limit=limit.name, error=str(error))
         else:
             _take(request, admission.allowance)
 

@@ -95,9 +95,10 @@ class RightsBook:
         tx.after_commit(partial(self._tell, self._cache.forget_all))
 
     async def members_changed(self, tx: Transaction) -> None:
-        """Somebody came into a group or left one, which matters once any group has a role."""
-        if await tx.value("SELECT EXISTS (SELECT FROM group_roles)"):
-            await self.changed_for_anybody(tx)
+        """Somebody came into a group or left one. Told though no group may have a role: one may be given
+        it at this very moment.
+        """
+        await self.changed_for_anybody(tx)
 
     async def tell_again(self) -> int:
         """Tell the cache of every change it may not have been told of; how many there were.

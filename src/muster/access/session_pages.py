@@ -13,6 +13,7 @@ from muster.access.rights import RightsBook
 from muster.access.roles import TITLES, Permission
 from muster.access.tokens import Tokens
 from muster.errors import NotFound
+from muster.platform import audit
 from muster.platform.csv import CsvResponse
 from muster.platform.database import Database
 from muster.platform.pages import Pages
@@ -96,6 +97,10 @@ class SessionPages:
         )
 
     async def download(self, request: Request, asked: ListSessions) -> Response:
+        async with self._database.transaction() as tx:
+            await audit.record(
+                tx, "sessions.exported", by=request.actor, after={"q": asked.q}, origin=request.origin
+            )
         return CsvResponse("sessions.csv", _COLUMNS, self._rows(asked), list)
 
     async def show_person(self, request: Request) -> Response:
@@ -116,12 +121,14 @@ class SessionPages:
         person = await self._person(request)
         if asked.session:
             found = await self._sessions.find(asked.session)
-            if found is None or not await self._sessions.end_named(asked.session, account_id=person.id):
+            if found is None or found.session.account_id != person.id:
                 raise NotFound("There is no such session of theirs; it may have ended by itself.")
             what = device(found.session.user_agent)
+            await note_ended(self._database, person.id, what, by=request.actor, origin=request.origin)
+            await self._sessions.end_named(asked.session, account_id=person.id)
         else:
-            what = str(await self._sessions.end_all(person.id))
-        await note_ended(self._database, person.id, what, by=request.actor, origin=request.origin)
+            await note_ended(self._database, person.id, "all", by=request.actor, origin=request.origin)
+            await self._sessions.end_all(person.id)
         return RedirectResponse(f"/admin/sessions/{person.id}", status_code=303)
 
     async def revoke_token(self, request: Request) -> Response:

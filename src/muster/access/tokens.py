@@ -21,6 +21,7 @@ PREFIX = "muster_"
 
 LONGEST_LIFE = timedelta(days=365)
 MOST = 20
+MOST_LATELY = 100
 _FORM = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}")
 _NOTED_EVERY = timedelta(minutes=1)
 
@@ -76,16 +77,16 @@ class Tokens:
         told = PREFIX + secrets.token_urlsafe(32)
         async with self._database.transaction() as tx:
             # Held, so that two made at once are counted one after the other.
-            await tx.execute("SELECT FROM accounts WHERE id = %s FOR UPDATE", [by.account_id])
-            active = await tx.value(
-                """
-                SELECT count(*) FROM api_tokens
-                WHERE account_id = %s AND revoked_at IS NULL AND expires_at > now()
-                """,
-                [by.account_id],
+            may_have = await tx.value(
+                "SELECT suspended_at IS NULL FROM accounts WHERE id = %s FOR UPDATE", [by.account_id]
             )
-            if active >= MOST:
+            if not may_have:
+                raise Conflict("Your account has just been suspended.")
+            counts = await tx.row(_Counts, _COUNTS, [by.account_id])
+            if counts and counts.active >= MOST:
                 raise Conflict(f"You have {MOST} tokens, the most there may be. Revoke one first.")
+            if counts and counts.lately >= MOST_LATELY:
+                raise Conflict(f"You have made {MOST_LATELY} tokens within thirty days. Please wait.")
             token_id = await tx.value(
                 """
                 INSERT INTO api_tokens (account_id, name, digest, last_four, scopes, expires_at)
@@ -156,6 +157,11 @@ class Tokens:
                 )
 
 
+class _Counts(msgspec.Struct, frozen=True):
+    active: int
+    lately: int
+
+
 class _Revoked(msgspec.Struct, frozen=True):
     name: str
     was_active: bool
@@ -176,6 +182,13 @@ def _digest(told: str) -> bytes:
     return hashlib.sha256(told.encode()).digest()
 
 
+_COUNTS = """
+SELECT count(*) FILTER (WHERE revoked_at IS NULL AND expires_at > now()) AS active, count(*) AS lately
+FROM api_tokens WHERE account_id = %s AND (
+    created_at > now() - interval '30 days' OR (revoked_at IS NULL AND expires_at > now())
+)
+"""
+
 _KNOWN = """
 SELECT id, account_id, name, scopes, COALESCE(last_used_at > now() - %s, false) AS is_noted
 FROM api_tokens WHERE digest = %s AND revoked_at IS NULL AND expires_at > now()
@@ -188,7 +201,7 @@ SELECT api_tokens.id, account_id, email AS owner, api_tokens.name, last_four, sc
         AS standing
 FROM api_tokens JOIN accounts ON accounts.id = account_id
 WHERE account_id = %(account_id)s AND least(revoked_at, expires_at) > now() - interval '30 days'
-ORDER BY api_tokens.id DESC
+ORDER BY api_tokens.id DESC LIMIT 200
 """
 
 _REVOKE = """

@@ -21,6 +21,9 @@ from muster.platform.routes import Anyone, Request, Route
 from muster.platform.sessions import Session, Sessions
 from muster.platform.telemetry import logger
 
+LONGEST_NEXT = 2000
+"""It is kept in Redis while somebody signs in, and anybody may begin to."""
+
 
 class SignInPage(msgspec.Struct, frozen=True):
     next: str = "/"
@@ -162,10 +165,12 @@ class AccessPages:
 
 
 def safe_path(path: str) -> str:
-    """A path of this portal, or `/`: never an address that leads away from it."""
+    """A path of this portal, or `/`: never an address that leads away from it, nor one without end."""
     try:
         parts = urlsplit(path)
     except ValueError:
+        return "/"
+    if len(path) > LONGEST_NEXT:
         return "/"
     leads_away = parts.scheme or parts.netloc or not path.startswith("/") or path.startswith(("//", "/\\"))
     return "/" if leads_away or any(ord(char) < 32 or char == "\\" for char in path) else path

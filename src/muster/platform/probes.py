@@ -257,6 +257,6 @@ class HeaderProbe:
             response = await self._http.get(f"{self._public_url}/sign-in")
         except httpx2.HTTPError as error:
             raise Failed(f"{self._public_url} does not answer ({type(error).__name__})") from error
-        if response.status_code != 200:
+        if response.status_code not in {200, 429}:  # whoever asks too often is refused on such a page, too
             raise Failed(f"{self._public_url}/sign-in answered {response.status_code}")
         return response

@@ -24,6 +24,9 @@ class Limit:
 
 READING = Limit(name="read", times=600, per=timedelta(minutes=1), fails_open=True)
 WRITING = Limit(name="write", times=120, per=timedelta(minutes=1), fails_open=False)
+TRYING_TOKENS = Limit(name="token", times=3000, per=timedelta(minutes=1), fails_open=True)
+"""By address, before the database is asked whose a token is."""
+
 SIGNING_IN = Limit(name="signin", times=300, per=timedelta(minutes=1), fails_open=False)
 """By address, and a whole company may come from one in the morning."""
 

@@ -27,6 +27,9 @@ IDLE = timedelta(hours=1)
 GRACE = timedelta(seconds=10)
 """How long an id that was replaced still holds."""
 
+MOST_OF_ONE = 50
+"""Sessions of one account: the one that was unseen for longest gives way to a new one."""
+
 _SEEN_EVERY = timedelta(seconds=10)
 """How exact "last seen" is; writing it on every request would put each one in Redis's log."""
 
@@ -114,10 +117,23 @@ return {body, rights, stamp, 1, math.floor(-wait / interval), 0}
 _START = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', KEYS[1], 'session', ARGV[1], 'account', ARGV[2], 'seen', now, 'stamp', ARGV[4])
+redis.call('HSET', KEYS[1], 'session', ARGV[1], 'account', ARGV[2], 'seen', now, 'stamp', ARGV[4],
+  'sign_in', ARGV[6])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
+local alive, longest_unseen, since = 0, false, math.huge
 for _, other in ipairs(redis.call('SMEMBERS', KEYS[2])) do
-  if redis.call('EXISTS', other) == 0 then redis.call('SREM', KEYS[2], other) end
+  local seen = tonumber(redis.call('HGET', other, 'seen') or -1)
+  if seen < 0 then
+    redis.call('SREM', KEYS[2], other)
+  else
+    alive = alive + 1
+    if seen < since then longest_unseen, since = other, seen end
+  end
+end
+if alive >= tonumber(ARGV[7]) then
+  redis.call('DEL', longest_unseen)
+  redis.call('SREM', KEYS[2], longest_unseen)
+  redis.call('ZREM', KEYS[3], longest_unseen)
 end
 redis.call('SADD', KEYS[2], KEYS[1])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
@@ -128,10 +144,11 @@ return now
 """
 
 _ROTATE = """
-local found = redis.call('HMGET', KEYS[1], 'session', 'account', 'seen', 'replaced')
+local found = redis.call('HMGET', KEYS[1], 'session', 'account', 'seen', 'replaced', 'sign_in')
 local left = redis.call('PTTL', KEYS[1])
 if not found[1] or found[4] or left <= tonumber(ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[2], 'session', found[1], 'account', found[2], 'seen', found[3], 'stamp', ARGV[1])
+redis.call('HSET', KEYS[2], 'session', found[1], 'account', found[2], 'seen', found[3], 'stamp', ARGV[1],
+  'sign_in', found[5])
 redis.call('PEXPIRE', KEYS[2], left)
 redis.call('HSET', KEYS[1], 'replaced', KEYS[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -142,11 +159,18 @@ return 1
 """
 
 _END = """
-if ARGV[1] ~= '' and redis.call('HGET', KEYS[1], 'account') ~= ARGV[1] then return 0 end
-local successor = redis.call('HGET', KEYS[1], 'replaced')
-if successor then redis.call('DEL', successor); redis.call('ZREM', KEYS[2], successor) end
-redis.call('ZREM', KEYS[2], KEYS[1])
-return redis.call('DEL', KEYS[1])
+local found = redis.call('HMGET', KEYS[1], 'account', 'sign_in')
+if not found[1] or (ARGV[1] ~= '' and found[1] ~= ARGV[1]) then return 0 end
+-- With every id that the session had before, some of which may still hold.
+local index = ARGV[2] .. found[1]
+for _, other in ipairs(redis.call('SMEMBERS', index)) do
+  if redis.call('HGET', other, 'sign_in') == found[2] then
+    redis.call('DEL', other)
+    redis.call('SREM', index, other)
+    redis.call('ZREM', KEYS[2], other)
+  end
+end
+return 1
 """
 
 _END_ALL = """
@@ -210,6 +234,8 @@ class Sessions:
                     _ms(self._lifetime),
                     stamp,
                     _epoch_ms(session.started_at),
+                    session.sign_in,
+                    MOST_OF_ONE,
                 ],
             )
         return session_id
@@ -272,7 +298,7 @@ class Sessions:
             return bool(
                 await self._end(
                     keys=[_named_key(name), _all_key()],
-                    args=["" if account_id is None else account_id],
+                    args=["" if account_id is None else account_id, _account_key("")],
                 )
             )
 
@@ -360,7 +386,7 @@ def _named_key(name: str) -> str:
     return SESSIONS + name
 
 
-def _account_key(account_id: int) -> str:
+def _account_key(account_id: int | str) -> str:
     return f"{SESSIONS}account:{account_id}"
 
 
