@@ -52,6 +52,11 @@ class Ground:
             raise AttackFailed(f"{who} could not sign in: {page.status_code}")
         self.sessions[who], self.forms[who] = session_id, found.group(1)
 
+    async def stay_in(self) -> None:
+        for who in WHO:
+            if (await self.page("/account", who)).status_code != 200:
+                await self.sign_in(who)
+
     async def page(self, path: str, who: str = "ada") -> httpx2.Response:
         async with httpx2.AsyncClient(timeout=20) as client:
             return await client.get(

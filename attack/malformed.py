@@ -5,9 +5,10 @@ import base64
 import random
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import psutil
 
 from attack.finding import Outcome
@@ -17,6 +18,8 @@ AT_ONCE = 16
 DEADLINE = 20.0
 MOST_GROWN_BYTES = 150 * 2**20
 SHOWN = 20
+STAY_IN_EVERY = 250
+"""Requests after which is looked whether people are still signed in: some of them end sessions."""
 
 _PARAMETER = re.compile(r"\{\w+(?::\w+)?\}")
 _LEAKS = re.compile(rb"Traceback \(most recent|/src/muster/|site-packages|psycopg\.|redis\.exceptions")
@@ -35,6 +38,7 @@ class Maker:
 
     def __init__(self, ground: Ground, seed: int) -> None:
         self._ground = ground
+        self._names: tuple[str, ...] = _NAMES
         self._chance = random.Random(seed)  # noqa: S311  to be repeated, not to be secret
 
     def request(self) -> bytes:
@@ -43,6 +47,7 @@ class Maker:
         chance = self._chance
         route = chance.choice(self._ground.routes)
         method = route.method if chance.random() < 0.8 else chance.choice(_METHODS)
+        self._names = (*_NAMES, *(route.reads.__struct_encode_fields__ * 6 if route.reads else ()))
         body = b"" if method == "GET" and chance.random() < 0.8 else self._body()
         head = [
             f"{method} {self._path(route.path)}{self._query()} HTTP/1.1".encode("latin-1", "replace"),
@@ -62,7 +67,7 @@ class Maker:
         if self._chance.random() < 0.4:
             return ""
         pairs = [
-            f"{self._chance.choice(_NAMES)}={self._chance.choice(_VALUES)}"
+            f"{self._chance.choice(self._names)}={self._chance.choice(_VALUES)}"
             for _ in range(self._chance.randint(1, 4))
         ]
         return "?" + "&".join(pairs)
@@ -80,7 +85,7 @@ class Maker:
         return [self._chance.choice(_HEADERS) for _ in range(self._chance.randint(0, 3))]
 
     def _body(self) -> bytes:
-        made = self._chance.choice(_BODIES)(self._chance)
+        made = self._chance.choice(_BODIES)(self._chance, self._names)
         return made[: self._chance.choice([10, 1_000, 100_000])]
 
 
@@ -93,7 +98,9 @@ async def attack(ground: Ground, *, times: int, seed: int) -> Outcome:
     left = iter(range(times))
 
     async def attacker() -> None:
-        for _ in left:
+        for number in left:
+            if number % STAY_IN_EVERY == 0:
+                await ground.stay_in()
             await _try(ground, maker.request(), tally)
 
     await asyncio.gather(*(attacker() for _ in range(AT_ONCE)))
@@ -120,7 +127,7 @@ def _grown(ground: Ground, before: int, tally: Tally) -> int:
 
 
 async def _try(ground: Ground, request: bytes, tally: Tally) -> None:
-    first = request.partition(b"\r\n")[0][:120]
+    first = request.partition(b"\r\n")[0][:6000]
     try:
         async with asyncio.timeout(DEADLINE):
             answer = await _sent(ground.port, request)
@@ -195,8 +202,25 @@ _VALUES = (
         "\u00e9",
         "W10",
         base64.urlsafe_b64encode(b'["x","y","z"]').decode(),
+        base64.urlsafe_b64encode(b'["name","y","1",' + b"[" * 3_000).decode(),
     ),
     *("2026-13-45", "0000-00-00", "9999-12-31", "ada@acme.test", "100000000000000000000", "0x10", "1_000"),
+)
+_JSON_VALUES: tuple[object, ...] = (
+    None,
+    True,
+    1,
+    -1,
+    2**63,
+    2**64,
+    1e308,
+    "",
+    "\0",
+    "x" * 5_000,
+    [],
+    ["a"],
+    {},
+    {"a": 1},
 )
 _COOKIES = (
     *(
@@ -258,18 +282,19 @@ _HEADERS = (
 )
 
 
-def _noise(chance: random.Random) -> bytes:
+def _noise(chance: random.Random, _: Sequence[str] = ()) -> bytes:
     return chance.randbytes(chance.randint(0, 3_000))
 
 
-def _form(chance: random.Random) -> bytes:
+def _form(chance: random.Random, names: Sequence[str]) -> bytes:
     return "&".join(
-        f"{chance.choice(_NAMES)}={chance.choice(_VALUES)}" for _ in range(chance.randint(0, 40))
+        f"{chance.choice(names)}={chance.choice(_VALUES)}" for _ in range(chance.randint(0, 40))
     ).encode()
 
 
-def _json(chance: random.Random) -> bytes:
+def _json(chance: random.Random, names: Sequence[str]) -> bytes:
     deep = chance.randint(1, 3_000)
+    of_fields = {name: chance.choice(_JSON_VALUES) for name in chance.choices(names, k=6)}
     return chance.choice(
         [
             b"{" * deep,
@@ -281,16 +306,17 @@ def _json(chance: random.Random) -> bytes:
             b'{"holder":null,"days":1e999,"is_sure":"yes"}',
             b"\xef\xbb\xbf{}",
             b"[]",
+            msgspec.json.encode(of_fields),
         ]
     )
 
 
-def _multipart(chance: random.Random) -> bytes:
+def _multipart(chance: random.Random, _: Sequence[str]) -> bytes:
     part = b'--x\r\nContent-Disposition: form-data; name="csrf"; filename="../x"\r\n\r\n' + _noise(chance)
     return (part + b"\r\n") * chance.randint(1, 30) + chance.choice([b"", b"--x--", b"--x--\r\n"])
 
 
-_BODIES: tuple[Callable[[random.Random], bytes], ...] = (_noise, _form, _json, _multipart)
+_BODIES: tuple[Callable[[random.Random, Sequence[str]], bytes], ...] = (_noise, _form, _json, _multipart)
 
 _CLOSE_AFTER = b"<then nothing>"
 

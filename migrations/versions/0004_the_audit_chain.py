@@ -62,6 +62,28 @@ BEGIN
 END
 $$;
 
+-- The clock is the server's, and a proof is of a head that there is: the portal's own role, in the wrong
+-- hands, may add entries and proofs, but not date them, nor make a proof up.
+CREATE FUNCTION date_audit_addition() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.at := clock_timestamp();
+    RETURN NEW;
+END
+$$;
+
+CREATE FUNCTION check_audit_verification() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    NEW.at := clock_timestamp();
+    IF NEW.number <> 0 AND NOT EXISTS (
+        SELECT FROM audit_seals WHERE audit_seals.number = NEW.number AND audit_seals.hash = NEW.hash
+    ) THEN
+        RAISE EXCEPTION 'there is no such head of the audit log' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
 CREATE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'the audit log is append-only' USING ERRCODE = 'insufficient_privilege';
@@ -82,6 +104,10 @@ BEGIN
 END
 $$;
 
+CREATE TRIGGER date_audit_entry BEFORE INSERT ON audit_log
+    FOR EACH ROW EXECUTE FUNCTION date_audit_addition();
+CREATE TRIGGER check_audit_verification BEFORE INSERT ON audit_verifications
+    FOR EACH ROW EXECUTE FUNCTION check_audit_verification();
 CREATE CONSTRAINT TRIGGER seal_audit_entry AFTER INSERT ON audit_log
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION seal_audit_entry();
 """

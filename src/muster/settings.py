@@ -270,7 +270,7 @@ def _settings(env: FileAwareEnv, *, with_owner: bool = False) -> Settings:
         home=home_folder(env),
         host=env.str("HOST", "0.0.0.0" if production else "127.0.0.1"),  # noqa: S104  a container is reached from outside
         port=port_number,
-        public_url=public_url.rstrip("/"),
+        public_url=_as_browsers_say_it(public_url),
         secret_key=_key(_required(env, "SECRET_KEY", "at least 32 random characters")),
         secret_key_fallbacks=tuple(
             _key(key, "SECRET_KEY_FALLBACKS") for key in _words(env, "SECRET_KEY_FALLBACKS")
@@ -299,6 +299,13 @@ def _settings(env: FileAwareEnv, *, with_owner: bool = False) -> Settings:
         log_level=_log_level(env),
         trusted_proxies=_proxies(env),
     )
+
+
+def _as_browsers_say_it(url: str) -> str:
+    """Without the port that goes without saying, which browsers leave out of Origin."""
+    parts = urlsplit(url)
+    usual = {"https": ":443", "http": ":80"}[parts.scheme]
+    return f"{parts.scheme}://{parts.netloc.removesuffix(usual).casefold()}"
 
 
 def _required(env: FileAwareEnv, name: str, expected: str) -> str:

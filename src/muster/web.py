@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 import msgspec
 import uvicorn
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
@@ -64,6 +65,8 @@ TITLES = {
 
 _REQUEST_ID = re.compile(r"^[\w-]{8,64}$")
 _DRAIN_SECONDS = 20
+HUNG_UP = 499
+"""Whoever asked was gone before the answer; the number is nginx's."""
 _OURS_AWAY = "One of Muster's own servers does not answer. Nothing was lost; please try again in a minute."
 _A_BUG = "This is a fault of Muster's own. It has been written down under the request id below."
 
@@ -89,7 +92,7 @@ class RequestLog:
         request_id = _request_id(scope)
         address = scope["client"][0] if scope.get("client") else ""
         state = scope["state"] = {"request_id": request_id, "address": address}
-        started, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), 0
         unbind_all()
         bind(reqId=request_id)
 
@@ -107,6 +110,10 @@ class RequestLog:
 
         try:
             await self._app(scope, receive, send_with_id)
+            status = status or HUNG_UP
+        except BaseException:
+            status = status or 500
+            raise
         finally:
             self._count(scope, status, time.perf_counter() - started)
 
@@ -188,6 +195,15 @@ class Errors:
             media_type="application/problem+json",
             headers=_challenge(request) if isinstance(error, NotSignedIn) else None,
         )
+
+
+class _Number(IntegerConvertor):
+    """Of so many digits as a number in PostgreSQL may have: Python itself refuses thousands of them."""
+
+    regex = "[0-9]{1,19}"
+
+
+register_url_convertor("int", _Number())
 
 
 class _Guarded:

@@ -193,6 +193,7 @@ def make(settings: Settings, *, application: str) -> Portal:
                 google,
                 audit_log,
                 rights,
+                role_book,
                 probe_account,
                 allowed_domains=settings.allowed_domains,
                 admin_emails=settings.admin_emails,

@@ -14,11 +14,40 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIN
 NESTED = base64.urlsafe_b64encode(b'["name","x","1",' + b"[" * 5_000).decode()
 
 
+VALUES = (
+    *(
+        "\0",
+        "\u202e",
+        "\U0001f98a" * 300,
+        "-1",
+        "1e400",
+        "NaN",
+        "\u0663",
+        "true",
+        "[]",
+        ",,,",
+        "ada@acme.test",
+    ),
+    *("9" * 20, "9" * 5_000, "1,2," + "9" * 30, "0000-00-00", "0001-01-01", "9999-12-31", "\r\nx: y"),
+)
+
+
 def _methods_by_path(town: Town) -> dict[str, set[str]]:
     methods: dict[str, set[str]] = {}
     for route in town.portal.routes:
         methods.setdefault(address(route), set()).add(route.method)
     return methods
+
+
+async def test_no_field_can_be_given_a_value_that_is_a_fault_of_ours(town: Town):
+    async with town.signed_in(ADMIN) as ada:
+        for route in [one for one in town.portal.routes if one.reads]:
+            await forget_limits(town)
+            headers = {"x-csrf-token": await ada.csrf()}
+            for field in route.reads.__struct_encode_fields__ if route.reads else ():
+                for value in VALUES:
+                    told = {"params" if route.method == "GET" else "data": {field: value}}
+                    await ask(ada, route, headers=headers, **told)
 
 
 @pytest.mark.parametrize("name", ["after", "before", "limit", "sort", "q", "next", "state"])

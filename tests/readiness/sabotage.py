@@ -447,6 +447,13 @@ async def a_proxy_drops_cookies(siege: Siege) -> AsyncIterator[None]:
     siege.front.dropped = frozenset()
 
 
+@saboteur("web.csrf", sees="a true form was answered 403: nobody can change anything")
+async def a_proxy_drops_what_shows_a_form_to_be_true(siege: Siege) -> AsyncIterator[None]:
+    siege.front.dropped = frozenset({"x-csrf-token"})
+    yield
+    siege.front.dropped = frozenset()
+
+
 @saboteur("web.limits", sees="without a RateLimit header")
 async def a_proxy_strips_the_limits(siege: Siege) -> AsyncIterator[None]:
     def strip(passing: Passing) -> None:

@@ -98,6 +98,7 @@ class Accounts:
         if account is None:
             account = await self._created(tx, identity)
             await audit.record(tx, "accounts.created", by=account, subject=_subject(account), origin=origin)
+        await self._claim_invitation(tx, account, origin)
         if identity.email.casefold() in self._admin_emails:
             await self._make_admin(tx, account, origin)
         await audit.record(tx, "accounts.signed_in", by=account, subject=_subject(account), origin=origin)
@@ -250,6 +251,19 @@ class Accounts:
             raise LookupError("INSERT … RETURNING gave no row")
         return created
 
+    async def _claim_invitation(self, tx: Transaction, account: Account, origin: Origin) -> None:
+        """Take over the roles that wait for the address somebody comes with: nobody else may, later."""
+        claimed = await tx.column(_CLAIM, {"account": account.id, "email": account.email})
+        if claimed:
+            await audit.record(
+                tx,
+                "accounts.invitation_claimed",
+                by=account,
+                subject=_subject(account),
+                after={"roles": sorted(claimed)},
+                origin=origin,
+            )
+
     async def _make_admin(self, tx: Transaction, account: Account, origin: Origin) -> None:
         if await tx.execute(_GRANT, [account.id, Role.ADMIN.value, "ADMIN_EMAILS"]):
             await audit.record(
@@ -261,6 +275,18 @@ class Accounts:
                 origin=origin,
             )
 
+
+_CLAIM = """
+WITH waiting AS (
+    SELECT id FROM accounts
+    WHERE google_id IS NULL AND lower(email) = lower(%(email)s) AND id <> %(account)s FOR UPDATE
+), moved AS (
+    DELETE FROM account_roles WHERE account_id IN (SELECT id FROM waiting)
+    RETURNING role, granted_by, granted_at
+)
+INSERT INTO account_roles (account_id, role, granted_by, granted_at)
+SELECT %(account)s, role, granted_by, granted_at FROM moved ON CONFLICT DO NOTHING RETURNING role
+"""
 
 _GRANT = """
 INSERT INTO account_roles (account_id, role, granted_by) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING

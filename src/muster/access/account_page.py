@@ -2,12 +2,13 @@
 
 import functools
 from datetime import timedelta
+from typing import Annotated
 
 import msgspec
 import ua_parser
 from starlette.responses import RedirectResponse, Response
 
-from muster.access.gate import Site
+from muster.access.gate import Site, form_of
 from muster.access.roles import GRANTS, TITLES, Permission, Role
 from muster.access.tokens import Tokens
 from muster.errors import Conflict, Invalid, NotAllowed, NotFound
@@ -30,10 +31,10 @@ class EndSession(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreateToken(msgspec.Struct, frozen=True, kw_only=True):
-    """`scopes` are numbers of Permission's order, separated by commas, as the form's boxes give them."""
+    """Its scopes are the boxes that were ticked, which a form sends as one field many times."""
 
     name: str = ""
-    days: int = 90
+    days: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 90
 
 
 class AccountPages:
@@ -149,11 +150,12 @@ READING = frozenset(one for one in GRANTS[Role.MEMBER] if one.value.startswith("
 
 async def _ticked(request: Request) -> list[str]:
     """The boxes that were ticked: a form has one field for each, all of one name."""
-    form = await request.form()
+    form = await form_of(request)
     return [value for value in form.getlist("scope") if isinstance(value, str)]
 
 
 async def note_ended(database: Database, account_id: int, what: str, *, by: Actor, origin: Origin) -> None:
+    """Before they are ended: no session ends without a trace of who did it."""
     async with database.transaction() as tx:
         await audit.record(
             tx,

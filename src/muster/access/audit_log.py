@@ -14,11 +14,15 @@ from muster.platform.paging import PAGE, Cut, Keyset, Order, Wanted, all_of
 from muster.platform.probe import Failed
 from muster.platform.telemetry import logger
 
+GUARDS = 4
+"""Triggers: three that refuse changes, one that seals."""
+
 SMALL = 50_000
 """A log of so many entries is proved from its start every time; it takes well under a second."""
 
 CHUNK = 50_000
 RECENT = 5_000
+KEPT_EVERY = timedelta(hours=1)
 DAILY = timedelta(hours=24)
 FULL_EVERY = timedelta(hours=26)
 """How old the last proof of the whole log may be."""
@@ -113,6 +117,8 @@ class AuditLog:
         Raises Failed, saying what was done to the log and where.
         """
         started = time.perf_counter()
+        if await self._database.value(_GUARDS) != GUARDS:
+            raise Failed("the triggers that keep the log from being changed are not all there and on")
         head = await self.head()
         known = await self._last_verified(is_full=False)
         whole = await self._last_verified(is_full=True)
@@ -125,7 +131,7 @@ class AuditLog:
         await self._check_chain(start, head.number)
         await self._check_all_sealed(start)
         took_ms = round((time.perf_counter() - started) * 1000)
-        if is_asked or known is None or known.number != head.number:
+        if is_asked or known is None or known.number != head.number or _age(known) > KEPT_EVERY:
             await self._keep(head, is_full=is_full, took_ms=took_ms)
         return (
             f"{head.number:,} entries, each chained to the one before; {head.number - start:,} of them "
@@ -174,7 +180,7 @@ class AuditLog:
             _Known,
             """
             SELECT number, hash, at, is_full FROM audit_verifications
-            WHERE is_full OR NOT %s ORDER BY id DESC LIMIT 1
+            WHERE (is_full OR NOT %s) AND at <= clock_timestamp() ORDER BY at DESC, id DESC LIMIT 1
             """,
             [is_full],
         )
@@ -242,7 +248,9 @@ ENTRIES = Keyset(
     tables=sql.SQL("audit_log JOIN audit_seals ON audit_id = id"),
     id=sql.SQL("id"),
     id_type="bigint",
-    orders={"at": Order("Oldest first", "Newest first", sql.SQL("id"), "bigint")},
+    # As they were committed: whoever collects them would miss an entry that was begun earlier than the
+    # last one seen, and committed later.
+    orders={"at": Order("Oldest first", "Newest first", sql.SQL("number"), "bigint")},
 )
 
 _ANYWHERE = """
@@ -283,6 +291,14 @@ FROM sealed LEFT JOIN audit_log AS entry ON entry.id = audit_id
 
 _UNSEALED = """
 SELECT min(id) FROM audit_log
-WHERE id > coalesce((SELECT min(audit_id) FROM audit_seals WHERE number > %(start)s), 0) - 1
+WHERE (%(start)s = 0 OR id >= (SELECT min(audit_id) FROM audit_seals WHERE number > %(start)s))
     AND NOT EXISTS (SELECT FROM audit_seals WHERE audit_id = id)
+"""
+
+_GUARDS = """
+SELECT count(*) FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+    AND tgenabled IN ('O', 'A') AND (tgname = 'seal_audit_entry' OR tgname IN (
+        'audit_log_append_only', 'audit_seals_append_only', 'audit_verifications_append_only'
+    ))
 """

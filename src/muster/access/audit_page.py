@@ -41,7 +41,7 @@ class ListEntries(ListQuery, frozen=True, kw_only=True):
 
     def filter(self) -> AuditFilter:
         """Raises Invalid for a day that cannot be read."""
-        since, until = _day(self.since), _day(self.until)
+        since, until = _day(self.since), _day(self.until, and_all_of_it=True)
         return AuditFilter(
             who=self.who,
             action=self.action,
@@ -50,7 +50,7 @@ class ListEntries(ListQuery, frozen=True, kw_only=True):
             request=self.request,
             address=self.address,
             since=since,
-            until=until + timedelta(days=1) if until else None,
+            until=until,
             sort=self.sort,
         )
 
@@ -230,10 +230,12 @@ def _as_text(value: Any) -> str:
             return msgspec.json.encode(value).decode()
 
 
-def _day(text: str) -> datetime | None:
+def _day(text: str, *, and_all_of_it: bool = False) -> datetime | None:
+    """When the day begins, or is over."""
     if not text:
         return None
     try:
-        return datetime.combine(date.fromisoformat(text), time(), UTC)
-    except ValueError as error:
+        begins = datetime.combine(date.fromisoformat(text), time(), UTC)
+        return begins + timedelta(days=1) if and_all_of_it else begins
+    except (ValueError, OverflowError) as error:  # the latter for the last day that there is
         raise Invalid(f"{text!r} is not a day; expected one such as 2026-11-24.") from error

@@ -9,18 +9,19 @@ from starlette.responses import RedirectResponse, Response
 
 from muster.access.account_page import device
 from muster.access.roles import Permission
-from muster.errors import Invalid
 from muster.platform import audit
 from muster.platform.database import Database
 from muster.platform.pages import Pages
 from muster.platform.rate_limit import Limit
-from muster.platform.routes import Anyone, Nav, Request, Route
+from muster.platform.routes import Anyone, Nav, Request, Route, from_json
 from muster.platform.security_headers import REPORTS
 
 REPORTING = Limit(name="report", times=30, per=timedelta(minutes=1), fails_open=False)
 MOST_KINDS = 500
 MOST_AT_ONCE = 20
-_LONGEST = 200
+_LONGEST = 100
+"""Letters of a field; of all five no more than an index can hold, whatever the letters."""
+
 _EXTENSIONS = (
     *("chrome-extension", "moz-extension", "safari-extension", "safari-web-extension"),
     "webkit-masked-url",
@@ -71,7 +72,7 @@ class BrowserReports:
 
     async def take(self, request: Request) -> Response:
         reports = _reports(await request.body())
-        browser = device(request.headers.get("user-agent", "")[:_LONGEST])
+        browser = device(request.headers.get("user-agent", "")[:200])[:_LONGEST]
         for report in reports[:MOST_AT_ONCE]:
             await self._database.execute(
                 _KEEP, [report.directive, report.blocked, report.page, report.source, browser]
@@ -108,10 +109,7 @@ def _reports(body: bytes) -> list[_Report]:
 
     https://www.w3.org/TR/CSP3/#reporting. Raises Invalid for what is neither.
     """
-    try:
-        sent = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:  # the latter for what is nested too deep
-        raise Invalid("This is not a report of a browser.") from error
+    sent = from_json(body, object)
     bodies = sent if isinstance(sent, list) else [sent]
     found = (_report(one) for one in bodies if isinstance(one, dict))
     return [one for one in found if one and not one.blocked.startswith(_EXTENSIONS)]

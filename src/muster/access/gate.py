@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from starlette.datastructures import ImmutableMultiDict
+from starlette.datastructures import FormData, ImmutableMultiDict
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,10 +16,10 @@ from muster.access.tokens import Tokens
 from muster.errors import Invalid, NotAllowed, NotFound, NotSignedIn, TooLarge, TooMany, Unavailable
 from muster.platform import csrf
 from muster.platform.actor import Actor
-from muster.platform.addresses import hostname, is_loopback, netloc
+from muster.platform.addresses import hostname, is_loopback
 from muster.platform.csrf import Csrf
 from muster.platform.rate_limit import TRYING_TOKENS, Allowance, Limit, caller_at
-from muster.platform.routes import Anyone, Request, Route, decoded
+from muster.platform.routes import Anyone, Request, Route, as_text, decoded, from_json
 from muster.platform.sessions import Session, Sessions
 from muster.platform.telemetry import bind, logger
 
@@ -69,8 +69,9 @@ class Site:
             return f"http://{host}"
         return self.public_url
 
-    def hosts(self, request: Request) -> frozenset[str]:
-        return frozenset(netloc(url) for url in (self.public_url, self.base_url(request)))
+    def origins(self, request: Request) -> frozenset[str]:
+        """As browsers name us: scheme, host and port."""
+        return frozenset(url.casefold() for url in (self.public_url, self.base_url(request)))
 
 
 class Gate:
@@ -172,7 +173,7 @@ class Gate:
         csrf.check_site(
             site=request.headers.get("sec-fetch-site"),
             origin=request.headers.get("origin"),
-            hosts=self._site.hosts(request),
+            origins=self._site.origins(request),
         )
         if "sign_in" not in request.scope["state"]:
             return  # no session that a forged request could use
@@ -233,11 +234,8 @@ async def _read(route: Route, request: Request, shape: type[msgspec.Struct]) -> 
         _check_once(request.query_params, shape)
         return decoded(dict(request.query_params), shape)
     if request.headers.get("content-type", "").startswith("application/json"):
-        try:
-            return msgspec.json.decode(await request.body(), type=shape)
-        except (msgspec.DecodeError, RecursionError) as error:  # the latter for what is nested too deep
-            raise Invalid(f"The body is not as expected: {error}") from error
-    _check_once(await request.form(), shape)
+        return as_text(from_json(await request.body(), shape))
+    _check_once(await form_of(request), shape)
     fields = await _form(request)
     return decoded({name: value for name, value in fields.items() if name != csrf.FIELD}, shape)
 
@@ -255,7 +253,15 @@ async def _form(request: Request) -> dict[str, Any]:
         ("application/x-www-form-urlencoded", "multipart/form-data")
     ):
         return {}
-    return {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
+    return {name: value for name, value in (await form_of(request)).items() if isinstance(value, str)}
+
+
+async def form_of(request: Request) -> FormData:
+    """Raises Invalid for a form in letters that are none: its sender names the alphabet."""
+    try:
+        return await request.form()
+    except (LookupError, UnicodeError) as error:
+        raise Invalid("The form is not in an alphabet that can be read; expected UTF-8.") from error
 
 
 def _limited(receive: Receive, max_bytes: int) -> Receive:

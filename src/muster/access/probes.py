@@ -5,11 +5,14 @@ from collections.abc import Sequence
 
 from muster.access.audit_log import AuditLog
 from muster.access.google_signin import GoogleSignIn
-from muster.access.probe_account import ProbeAccount
+from muster.access.probe_account import CHANGING, ProbeAccount
 from muster.access.rights import RightsBook
+from muster.access.role_book import RoleBook
 from muster.access.roles import Role
 from muster.platform.database import Database
 from muster.platform.probe import Failed, Probe
+
+PROBE_LOCK = 7005
 
 
 class AccessProbes:
@@ -19,6 +22,7 @@ class AccessProbes:
         google: GoogleSignIn,
         audit: AuditLog,
         rights: RightsBook,
+        book: RoleBook,
         probe_account: ProbeAccount,
         *,
         allowed_domains: Sequence[str],
@@ -28,6 +32,7 @@ class AccessProbes:
         self._google = google
         self._audit = audit
         self._rights = rights
+        self._book = book
         self._probe_account = probe_account
         self._admin_emails = admin_emails
         self._allowed_domains = allowed_domains
@@ -42,27 +47,30 @@ class AccessProbes:
 
     async def roles(self) -> str:
         """That a change is seen at once, and that what is cached of anybody is what the database says."""
-        account = (await self._probe_account.get()).account_id
+        account = (await self._probe_account.get(CHANGING)).account_id
         started = time.perf_counter()
-        for is_given in (True, False):
-            await self._change_probe(account, is_given=is_given)
-            seen = await self._rights.of(account, kept=(await self._rights.list_kept([account])).get(account))
-            if seen is None or (Role.AUDITOR in seen.roles) != is_given:
-                raise Failed(f"a role {'given' if is_given else 'taken'} was not seen by the next request")
+        async with self._database.transaction() as alone:
+            # Of two that probe at once, one would take what the other has just given.
+            await alone.execute("SELECT pg_advisory_xact_lock(%s)", [PROBE_LOCK])
+            for is_given in (True, False):
+                await self._change_probe(account, is_given=is_given)
+                kept = await self._rights.list_kept([account])
+                seen = await self._rights.of(account, kept=kept.get(account))
+                if seen is None or (Role.AUDITOR in seen.roles) != is_given:
+                    raise Failed(f"a role {'given' if is_given else 'taken'} was not seen at once")
         took_ms = (time.perf_counter() - started) * 1000
         wrong = await self._rights.find_stale()
         # Whoever is changed at this very moment is not wrong for longer than that.
-        if wrong and (wrong := [one for one in wrong if one in await self._rights.find_stale()]):
-            raise Failed(f"cached rights differ from the database for {', '.join(wrong[:5])}")
+        if wrong and (wrong := await self._rights.find_stale(list(wrong))):
+            named = ", ".join(sorted(wrong.values())[:5])
+            raise Failed(f"cached rights differ from the database for {named}")
         waiting: int = await self._database.value(
             "SELECT count(*) FROM rights_changes WHERE at < now() - interval '2 minutes'"
         )
         if waiting:
             raise Failed(f"{waiting} changes wait to be told to the cache; does a worker take `upkeep`?")
-        kept = len(await self._rights.list_kept())
-        return (
-            f"given and taken, each seen at once ({took_ms:.0f} ms); {kept} cached accounts as they should be"
-        )
+        looked_at = len(await self._rights.list_kept())
+        return f"given and taken, each seen at once ({took_ms:.0f} ms); {looked_at} cached accounts are right"
 
     async def admins(self) -> str:
         """Somebody who can sign in decides who may do what, or will as soon as they do."""
@@ -70,10 +78,29 @@ class AccessProbes:
         able = await self._database.value(_ADMINS, {"named": named})
         if able:
             return f"{able} {'admin' if able == 1 else 'admins'} can sign in"
+        by_group = await self._count_by_group()
+        if by_group:
+            return f"{by_group} {'admin' if by_group == 1 else 'admins'} can sign in, by way of a group"
         to_come = await self._database.value(_TO_COME, [named])
         if to_come is None:
             raise Failed("nobody who can sign in is an admin")
         return f"no admin has signed in yet; {to_come} of ADMIN_EMAILS will be one"
+
+    async def _count_by_group(self) -> int:
+        """Who can sign in and is admin by a group alone."""
+        groups = [one for one in await self._book.list_groups() if Role.ADMIN in one.roles]
+        emails = {
+            person.email for group in groups for person in await self._book.list_people_of(group.group_id)
+        }
+        return int(
+            await self._database.value(
+                """
+                SELECT count(*) FROM accounts
+                WHERE suspended_at IS NULL AND google_id IS NOT NULL AND lower(email) = ANY(%s)
+                """,
+                [sorted(emails)],
+            )
+        )
 
     async def _change_probe(self, account: int, *, is_given: bool) -> None:
         """By the table and not by the verbs: the audit log is no place for a change each minute."""

@@ -114,18 +114,18 @@ class RightsBook:
         return len(changed)
 
     async def list_kept(self, account_ids: Collection[int] | None = None) -> dict[int, bytes]:
-        """What is cached of these accounts, or of the first thousand that are found."""
+        """What is cached of these accounts, or of some drawn at random."""
         return await self._cache.list_kept(account_ids)
 
-    async def find_stale(self) -> list[str]:
-        """The addresses of accounts whose cached roles are not those of the database."""
-        stale = []
-        kept = await self.list_kept()
+    async def find_stale(self, account_ids: Collection[int] | None = None) -> dict[int, str]:
+        """Account → address, of those whose cached roles are not those of the database."""
+        stale = {}
+        kept = await self.list_kept(account_ids)
         async with self._database.reading() as statements:
             for account_id, body in kept.items():
                 rights, true = _decoded(body), await self.read(statements, account_id)
                 if rights and (true is None or true.roles != rights.roles):
-                    stale.append(rights.email)
+                    stale[account_id] = rights.email
         return stale
 
     async def _by_group(self, statements: Statements, google_id: str) -> list[str]:

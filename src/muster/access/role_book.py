@@ -150,7 +150,7 @@ SELECT accounts.id AS account_id, email, name, google_id IS NOT NULL AS has_sign
     array_agg(role ORDER BY role) AS roles,
     (array_agg(granted_by ORDER BY granted_at DESC))[1] AS granted_by, max(granted_at) AS granted_at
 FROM account_roles JOIN accounts ON accounts.id = account_id
-WHERE suspended_at IS NULL
+WHERE suspended_at IS NULL AND email NOT LIKE '%%@muster.invalid'
 GROUP BY accounts.id ORDER BY lower(email), accounts.id
 """
 

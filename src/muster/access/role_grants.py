@@ -12,6 +12,9 @@ from muster.platform import audit
 from muster.platform.actor import Origin, Who
 from muster.platform.database import Database, Transaction
 
+LONGEST_ADDRESS = 254
+"""https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.1, as its errata have it."""
+
 ROLES_LOCK = 7004
 """Held by who takes a role away: of two who take the last two admins' at once, one comes second."""
 
@@ -20,6 +23,7 @@ class _Account(msgspec.Struct, frozen=True, kw_only=True):
     id: int
     email: str
     is_suspended: bool
+    has_signed_in: bool
 
 
 class RoleGrants:
@@ -68,25 +72,33 @@ class RoleGrants:
     async def revoke(self, email: str, role: Role, *, by: Who, origin: Origin | None = None) -> bool:
         """Take a role away, from their next request on; false if they had it not.
 
-        Raises NotFound for somebody without an account, Conflict for the last admin and for an admin
-        named in ADMIN_EMAILS, who would have the role again at their next sign-in.
+        Of everybody who has the address: the person who has it now, whoever had it before and has not
+        signed in since, and an invitation that waits for it. Raises NotFound for an address that is
+        nobody's, Conflict for the last admin and for an admin named in ADMIN_EMAILS, who would have the
+        role again at their next sign-in.
         """
         _check_grantable(role)
         async with self._database.transaction() as tx:
             await tx.execute("SELECT pg_advisory_xact_lock(%s)", [ROLES_LOCK])
-            account = await self._known(tx, email.strip())
-            if account is None:
+            accounts = await tx.rows(_Account, _ACCOUNT + _ALL, {"email": email.strip()})
+            if not accounts:
                 raise NotFound(f"Nobody with the address {email.strip()} has an account here.")
-            before = await self._roles_of(tx, account.id)
-            if role not in before:
-                return False
-            if role is Role.ADMIN:
-                await self._check_not_needed(tx, account)
-            await tx.execute(
-                "DELETE FROM account_roles WHERE account_id = %s AND role = %s", [account.id, role.value]
-            )
-            after = [one for one in before if one is not role]
-            await self._note(tx, "roles.revoked", account, before, after, by=by, origin=origin)
+            taken = [await self._take(tx, account, role, by=by, origin=origin) for account in accounts]
+        return any(taken)
+
+    async def _take(
+        self, tx: Transaction, account: _Account, role: Role, *, by: Who, origin: Origin | None
+    ) -> bool:
+        before = await self._roles_of(tx, account.id)
+        if role not in before:
+            return False
+        if role is Role.ADMIN:
+            await self._check_not_needed(tx, account)
+        await tx.execute(
+            "DELETE FROM account_roles WHERE account_id = %s AND role = %s", [account.id, role.value]
+        )
+        after = [one for one in before if one is not role]
+        await self._note(tx, "roles.revoked", account, before, after, by=by, origin=origin)
         return True
 
     async def grant_to_group(self, group: str, role: Role, *, by: Who, origin: Origin | None = None) -> bool:
@@ -112,7 +124,10 @@ class RoleGrants:
         self, group: str, role: Role, *, by: Who, origin: Origin | None = None
     ) -> bool:
         async with self._database.transaction() as tx:
+            await tx.execute("SELECT pg_advisory_xact_lock(%s)", [ROLES_LOCK])
             found = await find_group(tx, group)
+            if role is Role.ADMIN and not self._admin_emails and not await self._count_admins(tx):
+                raise Conflict("Nobody would be admin any more. Make somebody admin themselves first.")
             revoked = await tx.execute(
                 "DELETE FROM group_roles WHERE group_id = %s AND role = %s", [found.id, role.value]
             )
@@ -126,26 +141,25 @@ class RoleGrants:
     async def _check_not_needed(self, tx: Transaction, account: _Account) -> None:
         if self.is_named_in_settings(account.email):
             raise Conflict(f"{account.email} is named in ADMIN_EMAILS. Take the address out there first.")
-        others = await tx.value(
-            """
-            SELECT count(*) FROM account_roles JOIN accounts ON id = account_id
-            WHERE role = %s AND id <> %s AND suspended_at IS NULL AND google_id IS NOT NULL
-            """,
-            [Role.ADMIN.value, account.id],
-        )
-        if not others:
+        if account.has_signed_in and not await self._count_admins(tx, but=account.id):
             raise Conflict(f"{account.email} is the last admin. Make somebody else admin first.")
 
     async def _known(self, tx: Transaction, email: str) -> _Account | None:
-        """The account that has the address now: the one that signed in with it last, or the invitation."""
-        return await tx.row(
-            _Account,
-            """
-            SELECT id, email, suspended_at IS NOT NULL AS is_suspended FROM accounts
-            WHERE lower(email) = lower(%s)
-            ORDER BY suspended_at IS NULL DESC, signed_in_at DESC NULLS LAST LIMIT 1 FOR UPDATE
-            """,
-            [email],
+        """Whoever has the address now: by the directory, else who signed in with it last, else who is
+        invited by it.
+        """
+        return await tx.row(_Account, _ACCOUNT + _THE_PRESENT_ONE, {"email": email})
+
+    async def _count_admins(self, tx: Transaction, *, but: int | None = None) -> int:
+        """Who can sign in and is admin themselves, whatever their groups are."""
+        return int(
+            await tx.value(
+                """
+                SELECT count(*) FROM account_roles JOIN accounts ON id = account_id
+                WHERE role = %s AND id IS DISTINCT FROM %s AND suspended_at IS NULL AND google_id IS NOT NULL
+                """,
+                [Role.ADMIN.value, but],
+            )
         )
 
     async def _invited(self, tx: Transaction, email: str, *, by: Who, origin: Origin | None) -> _Account:
@@ -154,7 +168,7 @@ class RoleGrants:
             """
             INSERT INTO accounts (email) VALUES (%s)
             ON CONFLICT (lower(email)) WHERE google_id IS NULL DO UPDATE SET email = EXCLUDED.email
-            RETURNING id, email, false AS is_suspended
+            RETURNING id, email, false AS is_suspended, false AS has_signed_in
             """,
             [email],
         )
@@ -210,6 +224,8 @@ class RoleGrants:
 
     def _checked(self, email: str) -> str:
         email = email.strip()
+        if len(email) > LONGEST_ADDRESS or not email.isprintable():
+            raise Invalid("That is not an e-mail address.")
         domain = email.rpartition("@")[2].casefold()
         if email.count("@") != 1 or not email.partition("@")[0] or " " in email:
             raise Invalid(f"{email!r} is not an e-mail address.")
@@ -231,3 +247,18 @@ def role_named(name: str) -> Role:
     except ValueError as error:
         grantable = ", ".join(role.value for role in Role if role is not Role.MEMBER)
         raise Invalid(f"There is no role {name!r}; expected one of {grantable}.") from error
+
+
+_ACCOUNT = """
+WITH listed AS (
+    SELECT google_id FROM people WHERE email = lower(%(email)s) AND removed_at IS NULL LIMIT 1
+)
+SELECT id, email, suspended_at IS NOT NULL AS is_suspended, google_id IS NOT NULL AS has_signed_in
+FROM accounts WHERE lower(email) = lower(%(email)s) OR google_id = (SELECT google_id FROM listed)
+"""
+_THE_PRESENT_ONE = """
+ORDER BY google_id IS NOT DISTINCT FROM (SELECT google_id FROM listed) DESC, suspended_at IS NULL DESC,
+    signed_in_at DESC NULLS LAST
+LIMIT 1 FOR UPDATE OF accounts
+"""
+_ALL = " ORDER BY id FOR UPDATE OF accounts"

@@ -4,16 +4,8 @@ import ipaddress
 from urllib.parse import urlsplit
 
 
-def netloc(url: str) -> str:
-    """Host and port in small letters, or "" for what is no address: a stranger may send anything."""
-    try:
-        return urlsplit(url).netloc.casefold()
-    except ValueError:
-        return ""
-
-
 def hostname(url: str) -> str:
-    """The host alone, likewise."""
+    """The host, without port, or "" for what is no address: a stranger may send anything."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:

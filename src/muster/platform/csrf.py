@@ -10,7 +10,6 @@ import secrets
 from collections.abc import Sequence
 
 from muster.errors import NotAllowed
-from muster.platform.addresses import netloc
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FIELD = "csrf"
@@ -33,7 +32,7 @@ class Csrf:
             raise NotAllowed("This form was not made for your session. Reload the page and send it again.")
 
 
-def check_site(*, site: str | None, origin: str | None, hosts: frozenset[str]) -> None:
+def check_site(*, site: str | None, origin: str | None, origins: frozenset[str]) -> None:
     """Refuse what another site sent.
 
     `site` is Sec-Fetch-Site, which browsers leave out over plain HTTP; `origin` is Origin. Raises
@@ -41,7 +40,7 @@ def check_site(*, site: str | None, origin: str | None, hosts: frozenset[str]) -
     """
     if site is not None and site not in {"same-origin", "none"}:
         raise NotAllowed("This request came from another site.")
-    if origin is not None and netloc(origin) not in hosts:
+    if origin is not None and origin.casefold() not in origins:
         raise NotAllowed("This request came from another site.")
 
 

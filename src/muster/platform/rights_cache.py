@@ -7,6 +7,7 @@ Facebook", section 3.2.1). `cache:rights:epoch` is a number drawn at random: eve
 it was made in, so that one write makes all of them void.
 """
 
+import random
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 from muster.platform.redis import CACHE, Redis, answering
 
 ENTRY_LIFETIME = timedelta(minutes=5)
-MOST_LOOKED_AT = 1000
+MOST_LOOKED_AT = 50
 EPOCH_LIFETIME = timedelta(minutes=60)
 
 _LEASE = """
@@ -77,7 +78,7 @@ class RightsCache:
             )
 
     async def list_kept(self, account_ids: Collection[int] | None = None) -> dict[int, bytes]:
-        """Account → what is kept of it and still holds; of a thousand at most, unless they are named."""
+        """Account → what is kept of it and still holds; of MOST_LOOKED_AT, drawn at random, unless named."""
         kept: dict[int, bytes] = {}
         with answering():
             epoch = await self._redis.get(epoch_key())
@@ -95,9 +96,9 @@ class RightsCache:
             number = key.decode().removeprefix(rights_key(""))
             if number.isdecimal():
                 found.append(int(number))
-            if len(found) >= MOST_LOOKED_AT:
+            if len(found) >= 20 * MOST_LOOKED_AT:
                 break
-        return found
+        return random.sample(found, min(len(found), MOST_LOOKED_AT))
 
     async def forget(self, account_ids: Collection[int]) -> None:
         """Announce a change of these accounts: the next request of each reads the database."""

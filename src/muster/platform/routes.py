@@ -16,6 +16,7 @@ from muster.platform.rate_limit import READING, WRITING, Limit
 API = "/api/v1"
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
+Decoded = TypeVar("Decoded")
 
 
 class Anyone(StrEnum):
@@ -119,12 +120,34 @@ def unique(routes: Iterable[Route]) -> tuple[Route, ...]:
     return table
 
 
+def from_json(body: bytes, shape: type[Decoded]) -> Decoded:
+    """Raises Invalid for what is no JSON, not of the shape, not UTF-8, or nested without end."""
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Invalid(f"The body is not as expected: {error}") from error
+
+
+def as_text(read: Shape) -> Shape:
+    """What was read, unless a field holds what is no text: NUL, or half of a character. Raises Invalid."""
+    for value in msgspec.structs.astuple(read):
+        if isinstance(value, str) and ("\0" in value or not _is_whole(value)):
+            raise Invalid("A field holds a character that no text has (NUL, or half of one).")
+    return read
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def decoded(fields: dict[str, Any], shape: type[Shape]) -> Shape:
     """Text fields as the struct a route reads. Raises Invalid, naming the field and what it expects."""
     given = {name: value for name, value in fields.items() if value != ""}
-    if any("\0" in value for value in given.values() if isinstance(value, str)):
-        raise Invalid("A field holds a character that no text has (NUL).")
     try:
-        return msgspec.convert(given, shape, strict=False)
+        return as_text(msgspec.convert(given, shape, strict=False))
     except msgspec.ValidationError as error:
         raise Invalid(f"{error}") from error
