@@ -50,14 +50,14 @@ async def test_a_worker_killed_in_mid_listing_is_followed_by_one_that_ends_it(
     doomed = command.start("worker", "--queues", "people")
     try:
         await eventually(
-            lambda: town.value("SELECT seen > 20000 FROM people_syncs WHERE kind = 'people'"), within=60
+            lambda: town.value("SELECT seen > 50000 FROM people_syncs WHERE kind = 'people'"), within=60
         )
     finally:
         doomed.send_signal(signal.SIGKILL)
         doomed.wait()
     assert await town.value("SELECT status FROM people_syncs WHERE kind = 'people'") == "running"
     written = await town.value("SELECT count(*) FROM people")
-    assert 20_000 < written < PEOPLE
+    assert 0 < written < PEOPLE
     # What the 45 seconds of silence would bring about.
     await town.execute("UPDATE people_syncs SET beat_at = now() - interval '1 minute'")
 
@@ -81,5 +81,6 @@ async def test_a_worker_killed_in_mid_listing_is_followed_by_one_that_ends_it(
     )
     assert first["reason"] == "its worker was lost"
     assert (resumed["seen"], resumed["missed"], resumed["removed"]) == (PEOPLE, 0, 0)
-    assert resumed["calls"] < PEOPLE / 500, "it went on, and did not begin anew"
+    # Half of the pages, and perhaps a census of all of them; both from the start would be twice as many.
+    assert resumed["calls"] < 1.25 * PEOPLE / 500, "it went on, and did not begin anew"
     assert await town.value("SELECT count(*) FROM people WHERE removed_at IS NULL") == PEOPLE
