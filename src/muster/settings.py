@@ -63,7 +63,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "REDIS_URL": "Redis or Valkey: redis://, rediss:// or unix://",
     },
     "People and access": {
-        "ALLOWED_DOMAINS": "Workspace domains whose people may sign in, secondary ones too, separated by commas",
+        "ALLOWED_DOMAINS": "Workspace domains whose people may sign in, secondary ones too, "
+        "separated by commas",
         "ADMIN_EMAILS": "whoever signs in with one of these becomes an administrator",
         "PEOPLE_REMOVAL_PERCENT": "when more of the company than this would leave within an hour, and more than ten people, an administrator is asked first; 0 to 100",  # noqa: E501
         "SESSION_IDLE_MINUTES": "after how long without a request a session ends, 1 to 1440; it ends 24 hours after sign-in anyway",  # noqa: E501
