@@ -153,7 +153,7 @@ async def test_the_list_of_all_loses_nobody_between_pages_even_of_one_moment(tow
     sessions = town.portal.sessions
     for number in range(120):
         at = moment - timedelta(milliseconds=number // 40)
-        await sessions.start(Session(account_id=1, sign_in=str(number), started_at=at))
+        await sessions.start(Session(account_id=number % 3, sign_in=str(number), started_at=at))
 
     seen: list[str] = []
     place: Place | None = None

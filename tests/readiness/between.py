@@ -15,7 +15,7 @@ from tests.town import serving
 
 _PASSED_ON = (
     *("accept", "authorization", "content-type", "cookie"),
-    *("origin", "sec-fetch-site", "x-csrf-token"),
+    *("host", "origin", "sec-fetch-site", "x-csrf-token"),
 )
 _ITS_OWN = ("connection", "content-encoding", "content-length", "date", "server", "transfer-encoding")
 
