@@ -1,6 +1,7 @@
 """The servers every test shares, started once, and the town each test gets fresh."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,11 @@ from muster.platform import migrations, telemetry
 from muster.settings import Secret, Settings
 
 PEOPLE = 500
+
+
+def pytest_configure() -> None:
+    """A shell that runs tests in the background has them, and all they start, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
