@@ -1,7 +1,6 @@
 """What happens between one step and the next: suspensions, renames and rotations that come in mid act."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 
 import psycopg
@@ -16,8 +15,6 @@ from muster.platform import audit
 from muster.platform.actor import Origin, System
 from muster.platform.probe import Failed
 from muster.platform.sessions import MOST_OF_ONE
-from muster.settings import Settings
-from muster.wiring import portal
 
 TESTER = System("tester")
 ADA, CY = "ada@acme.test", "cy@acme.test"
@@ -232,14 +229,3 @@ async def test_guards_that_are_switched_off_are_missed(town: Town):
             await town.portal.audit_log.verify()
     finally:
         await town.raw_execute("ALTER TABLE audit_log ENABLE TRIGGER audit_log_append_only")
-
-
-async def test_two_who_prove_at_once_do_not_mislead_each_other(
-    town: Town, new_settings: Callable[[], Settings]
-):
-    async with town.signed_in(ADA), portal(new_settings(), application="muster-check") as other:
-        for _ in range(8):
-            said = await asyncio.gather(
-                *(made.proofs._probes["access.roles"].ask() for made in (town.portal, other))
-            )
-            assert all("each seen at once" in one for one in said)

@@ -269,3 +269,25 @@ async def test_a_server_that_takes_no_writes_keeps_nothing_and_breaks_nothing(to
 
     assert not checked.kept
     assert next(one for one in checked.rows if one.row.id == "postgresql.answers").status is Status.PROVED
+
+
+async def test_two_who_prove_at_once_do_not_mislead_each_other(town: Town):
+    """The worker proves each minute, and `muster check` whenever somebody asks."""
+    await town.in_step()
+    async with (
+        town.working(),
+        town.signed_in("ada@acme.test"),
+        portal(town.portal.settings, application="muster-check") as other,
+    ):
+        for _ in range(6):
+            checked = await asyncio.gather(town.portal.proofs.prove(), other.proofs.prove())
+            found = [one for check in checked for one in check.rows if one.status is not Status.PROVED]
+            assert not found, [(one.row.id, evidence(one)) for one in found]
+
+
+async def test_many_who_try_a_session_at_once_do_not_end_each_others(town: Town):
+    probe = town.portal.proofs._probes["sessions.stored"]
+
+    said = await asyncio.gather(*(probe.ask() for _ in range(20)))
+
+    assert all("written, read and ended" in one for one in said)

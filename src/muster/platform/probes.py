@@ -148,7 +148,9 @@ class RedisProbes:
         return f"{seen} keys looked at, all under {', '.join(PREFIXES)}"
 
     async def sessions(self) -> str:
-        canary = Session(account_id=0, sign_in="canary", started_at=datetime.now(UTC))
+        # A sign-in of its own: ending one ends every id of that sign-in, also another prober's.
+        sign_in = f"canary-{secrets.token_hex(8)}"
+        canary = Session(account_id=0, sign_in=sign_in, started_at=datetime.now(UTC))
         session_id = await self._sessions.start(canary)
         try:
             with answering():
