@@ -171,7 +171,7 @@ async def opened(settings: Settings) -> AsyncIterator[Town]:
             "TRUNCATE accounts, account_roles, group_roles, rights_changes, api_tokens, audit_log, "
             " people, people_syncs, people_chains, people_pages, "
             "people_changes, people_removals, people_removal_entries, people_rereads, push_channels, "
-            "org_units, groups, group_members, workers, proofs RESTART IDENTITY"
+            "org_units, groups, group_members, workers, proofs, cache_busts RESTART IDENTITY"
         )
         await made.redis.flushdb()
         await sandbox.tell("reset", {})

@@ -51,6 +51,8 @@ from muster.people.syncs_web import SyncPages
 from muster.people.throttle import Throttle
 from muster.people.web import PeoplePages
 from muster.platform import outbound, redis
+from muster.platform.busts import Busts
+from muster.platform.cache import Cache
 from muster.platform.csrf import Csrf
 from muster.platform.database import Database
 from muster.platform.heartbeat import Heartbeats
@@ -76,6 +78,8 @@ class Portal:
     settings: Settings
     database: Database
     redis: Redis
+    cache: Cache
+    busts: Busts
     http: httpx2.AsyncClient
     queues: Queues
     sessions: Sessions
@@ -111,6 +115,7 @@ async def portal(settings: Settings, *, application: str) -> AsyncIterator[Porta
     finally:
         await made.http.aclose()
         await made.queues.close()
+        await made.cache.close()
         await made.redis.aclose()
         await made.database.close()
 
@@ -118,6 +123,8 @@ async def portal(settings: Settings, *, application: str) -> AsyncIterator[Porta
 def make(settings: Settings, *, application: str) -> Portal:
     database = Database(settings.database_url.reveal(), application=application)
     client = redis.connect(settings.redis_url.reveal())
+    cache = Cache(redis.connect_briefly(settings.redis_url.reveal()))
+    busts = Busts(database, cache)
     queues = Queues(settings.redis_url.reveal())
     http = outbound.client(_hosts(settings))
     sessions = Sessions(client, idle=settings.session_idle)
@@ -223,7 +230,7 @@ def make(settings: Settings, *, application: str) -> Portal:
                 history=history,
                 lines=lines,
                 nesting=nesting,
-                photos=Photos(directory.impatient(), client),
+                photos=Photos(directory.impatient(), cache),
             ).routes(),
             *PushHook(push, people_jobs).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
@@ -237,6 +244,8 @@ def make(settings: Settings, *, application: str) -> Portal:
         settings=settings,
         database=database,
         redis=client,
+        cache=cache,
+        busts=busts,
         http=http,
         queues=queues,
         sessions=sessions,
@@ -256,7 +265,12 @@ def make(settings: Settings, *, application: str) -> Portal:
         pages=pages,
         gate=Gate(sessions, rights, tokens, forms, site),
         routes=routes,
-        jobs=(*people_jobs.jobs(), *AccessJobs(accounts, rights).jobs(), *ReadinessJobs(proofs).jobs()),
+        jobs=(
+            *people_jobs.jobs(),
+            *AccessJobs(accounts, rights).jobs(),
+            *busts.jobs(),
+            *ReadinessJobs(proofs).jobs(),
+        ),
     )
 
 
