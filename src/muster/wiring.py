@@ -53,6 +53,7 @@ from muster.people.web import PeoplePages
 from muster.platform import outbound, redis
 from muster.platform.busts import Busts
 from muster.platform.cache import Cache
+from muster.platform.cache_probes import CacheProbes
 from muster.platform.csrf import Csrf
 from muster.platform.database import Database
 from muster.platform.heartbeat import Heartbeats
@@ -123,7 +124,8 @@ async def portal(settings: Settings, *, application: str) -> AsyncIterator[Porta
 def make(settings: Settings, *, application: str) -> Portal:
     database = Database(settings.database_url.reveal(), application=application)
     client = redis.connect(settings.redis_url.reveal())
-    cache = Cache(redis.connect_briefly(settings.redis_url.reveal()))
+    cache_client = redis.connect_briefly(settings.redis_url.reveal())
+    cache = Cache(cache_client)
     busts = Busts(database, cache)
     queues = Queues(settings.redis_url.reveal())
     http = outbound.client(_hosts(settings))
@@ -172,6 +174,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         [
             *DatabaseProbes(database).probes(),
             *RedisProbes(client, sessions).probes(),
+            *CacheProbes(cache, Cache(cache_client), busts, database, redis=client).probes(),
             *JobProbes(queues, heartbeats, CANARY).probes(),
             *HeaderProbe(http, settings.public_url).probes(),
             *FrontDoor(http, sessions, google, site, probe_account=ProbeAccount(database, rights)).probes(),

@@ -122,8 +122,8 @@ class Cache:
         line: Line | None = None,
     ) -> None:
         """`redis` had better fail fast (`connect_briefly`). What another namespace keeps is never read."""
-        self._namespace = namespace
-        self._room = room or Room()
+        self.namespace = namespace
+        self.room = room or Room()
         self._line = line or Line()
         self._flights: dict[_Flight, asyncio.Task[Any]] = {}
         self._counted: Counter[str] = Counter()
@@ -133,7 +133,7 @@ class Cache:
         self._release = redis.register_script(lua.RELEASE)
         self._bust = redis.register_script(lua.BUST)
         self._void = redis.register_script(lua.VOID)
-        self._redis = redis
+        self.redis = redis
 
     async def close(self) -> None:
         """End what is still being read, and the connections."""
@@ -141,7 +141,7 @@ class Cache:
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
-        await self._redis.aclose()
+        await self.redis.aclose()
 
     def figures(self) -> dict[str, int]:
         """What this process has counted, by the names of `muster_cache_events_total`."""
@@ -149,8 +149,8 @@ class Cache:
 
     async def size(self) -> Size:
         with answering():
-            entries = await self._redis.zcard(index_key())
-            total = await self._redis.hget(sizes_key(), "total")
+            entries = await self.redis.zcard(index_key())
+            total = await self.redis.hget(sizes_key(), "total")
         return Size(int(entries), int(total or 0))
 
     async def get(
@@ -256,7 +256,7 @@ class Cache:
         try:
             said = await self._line.ask(
                 lambda: self._look(
-                    keys=[seq_key(), entry_key(self._namespace, want.key)],
+                    keys=[seq_key(), entry_key(self.namespace, want.key)],
                     args=[
                         *self._basis(),
                         token,
@@ -374,11 +374,11 @@ class Cache:
             return False
         if not await self._is_there():
             return False
-        entry = entry_key(self._namespace, want.key)
+        entry = entry_key(self.namespace, want.key)
         try:
             said = await self._line.ask(
                 lambda: self._keep(
-                    keys=[seq_key(), entry_key(self._namespace, want.key), index_key(), sizes_key()],
+                    keys=[seq_key(), entry_key(self.namespace, want.key), index_key(), sizes_key()],
                     args=[
                         *self._basis(),
                         look.token,
@@ -391,8 +391,8 @@ class Cache:
                         _ms(fresh),
                         _ms(life),
                         len(body) + len(named) + len(entry) + OVERHEAD_BYTES,
-                        self._room.entries,
-                        self._room.bytes,
+                        self.room.entries,
+                        self.room.bytes,
                     ],
                 )
             )
@@ -409,7 +409,7 @@ class Cache:
             return
         try:
             await self._line.ask(
-                lambda: self._release(keys=[entry_key(self._namespace, want.key)], args=[look.token])
+                lambda: self._release(keys=[entry_key(self.namespace, want.key)], args=[look.token])
             )
         except Unavailable:
             self._count("failure")

@@ -119,7 +119,10 @@ local evicted = 0
 while redis.call('ZCARD', INDEX) > tonumber(ARGV[15])
     or tonumber(redis.call('HGET', SIZES, 'total')) > tonumber(ARGV[16]) do
   local first = redis.call('ZRANGE', INDEX, 0, 0)[1]
-  if not first then break end
+  if not first then
+    redis.call('DEL', SIZES)  -- counted wrongly, by somebody else
+    break
+  end
   redis.call('DEL', first)
   uncount(first)
   evicted = evicted + 1
