@@ -11,6 +11,7 @@ from bench.peers.caches import PEERS, Peer
 ENTRIES = 10_000
 HITS = 5_000
 AT_ONCE = 20
+ROUNDS = 3
 VALUE = [f"a deal with a name of some length, number {number}" for number in range(20)]
 """About a kilobyte."""
 
@@ -25,11 +26,11 @@ async def main() -> None:
     await peer.get("one", "ones", _found)
     hit = await _median(HITS, lambda _: peer.get("one", "ones", _found))
     miss = await _median(2_000, lambda number: peer.get(f"single:{number}", "singles", _found))
-    filled = await _filled(peer)
-    keys = [_key(number) for number in range(ENTRIES)]
-    began = time.perf_counter()
-    await peer.bust("many", keys)
-    bust = time.perf_counter() - began
+    await peer.bust("ones", ["one"])  # its scripts are known from here on
+    fills, busts = [], []
+    for _ in range(ROUNDS):
+        fills.append(await _filled(peer))
+        busts.append(await _busted(peer))
     fresh = 0
 
     async def anew() -> list[str]:
@@ -44,8 +45,8 @@ async def main() -> None:
         {
             "hit_us": hit * 1e6,
             "miss_us": miss * 1e6,
-            "fill_seconds": filled,
-            "bust_ms": bust * 1e3,
+            "fill_seconds": statistics.median(fills),
+            "bust_ms": statistics.median(busts) * 1e3,
             "busted_of_100": fresh,
         }
     )
@@ -70,6 +71,13 @@ async def _filled(peer: Peer) -> float:
 
     began = time.perf_counter()
     await asyncio.gather(*(fill() for _ in range(AT_ONCE)))
+    return time.perf_counter() - began
+
+
+async def _busted(peer: Peer) -> float:
+    keys = [_key(number) for number in range(ENTRIES)]
+    began = time.perf_counter()
+    await peer.bust("many", keys)
     return time.perf_counter() - began
 
 
