@@ -182,6 +182,20 @@ async def test_a_bust_of_something_else_keeps_readers_together(cache: Cache, ori
     assert ((await first).value, (await second).value, origin.asked) == (1, 1, 1)
 
 
+async def test_where_the_value_names_tags_any_bust_parts_the_readers(cache: Cache, origin: Origin):
+    get = partial(cache.get, "x", int, origin.read, tags_of=lambda value: [f"deal:{value}"])
+    origin.hold()
+    before = asyncio.create_task(get())
+    await origin.began.wait()
+    await cache.bust("deal:1")
+
+    after = asyncio.create_task(get())
+    await _until(lambda: origin.asked == 2)
+    origin.open.set()
+
+    assert ((await before).value, (await after).value) == (1, 1)
+
+
 async def test_eighty_readers_of_four_processes_ask_the_origin_once(
     new_cache: Callable[..., Cache], origin: Origin
 ):
