@@ -464,6 +464,15 @@ async def test_what_cannot_be_read_any_more_is_read_at_its_origin(cache: Cache, 
     assert origin.asked == 1
 
 
+async def test_a_key_that_is_no_entry_is_done_away_with(cache: Cache, redis: Redis, origin: Origin):
+    await redis.set("cache:v0.1.0:x", "planted")
+
+    for _ in range(2):
+        assert (await cache.get("x", int, origin.read)).value == 1
+
+    assert (origin.asked, cache.figures().get("failure")) == (1, None)
+
+
 async def test_what_would_end_first_makes_room(new_cache: Callable[..., Cache], redis: Redis, origin: Origin):
     cache = new_cache(room=Room(entries=10))
     for i in range(30):

@@ -41,6 +41,14 @@ local function position()
   return ARGV[2], tonumber(redis.call('HGET', SEQ, 'n'))
 end
 
+-- What an entry holds; one that is no entry of ours is done away with.
+local function fields(entry, ...)
+  local found = redis.pcall('HMGET', entry, ...)
+  if not found.err then return found end
+  redis.call('DEL', entry)
+  return {}
+end
+
 -- The number of the last bust of any of these tags.
 local function latest(epoch, tags)
   local last = 0
@@ -59,8 +67,8 @@ LOOK = (
     + """
 local ENTRY, TOKEN, LEASE, HASTE, TAGS, HAS_MORE_TAGS = KEYS[2], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local epoch, n = position()
-local e = redis.call('HMGET', ENTRY, 'epoch', 'n', 'tags', 'kind', 'value', 'made_at', 'fresh_until',
-  'cost', 'lease', 'lease_for', 'lease_until')
+local e = fields(ENTRY, 'epoch', 'n', 'tags', 'kind', 'value', 'made_at', 'fresh_until', 'cost', 'lease',
+  'lease_for', 'lease_until')
 local kind, value, made_at, left = false, false, false, 0
 if e[1] == epoch and latest(epoch, e[3]) <= tonumber(e[2]) then
   kind, value, made_at, left = e[4], e[5], e[6], e[7] - now
@@ -90,7 +98,7 @@ KEEP = (
 local ENTRY, INDEX, SIZES, TOKEN = KEYS[2], KEYS[3], KEYS[4], ARGV[5]
 local began, tags, fresh, life, size = tonumber(ARGV[8]), ARGV[9], ARGV[12], ARGV[13], ARGV[14]
 local epoch = position()
-local found = redis.call('HMGET', ENTRY, 'epoch', 'made_at', 'lease')
+local found = fields(ENTRY, 'epoch', 'made_at', 'lease')
 if epoch ~= ARGV[6] or now - began > HOUR / 4 or latest(epoch, tags) > tonumber(ARGV[7])
     or (found[1] == epoch and tonumber(found[2]) > began) then
   if found[3] == TOKEN then redis.call('HDEL', ENTRY, 'lease', 'lease_for', 'lease_until') end
