@@ -43,6 +43,8 @@ def crewed(program: str, order: CacheOrder) -> list[dict[str, float]]:
         for process in crew:
             process.kill()
             process.wait()
+            if process.stdout:
+                process.stdout.close()
     if failed:
         raise MeasurementFailed(f"{program} of {order.peer} ended badly; its last words are above")
     return [msgspec.json.decode(one, type=dict[str, float]) for one in said]
