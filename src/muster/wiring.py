@@ -59,6 +59,9 @@ from muster.people.syncs_web import SyncPages
 from muster.people.throttle import Throttle
 from muster.people.web import PeoplePages
 from muster.platform import outbound, redis
+from muster.platform.busts import Busts
+from muster.platform.cache import Cache
+from muster.platform.cache_probes import CacheProbes
 from muster.platform.csrf import Csrf
 from muster.platform.database import Database
 from muster.platform.heartbeat import Heartbeats
@@ -85,6 +88,8 @@ class Portal:
     settings: Settings
     database: Database
     redis: Redis
+    cache: Cache
+    busts: Busts
     http: httpx2.AsyncClient
     queues: Queues
     sessions: Sessions
@@ -123,6 +128,7 @@ async def portal(settings: Settings, *, application: str) -> AsyncIterator[Porta
         await made.rights.close()
         await made.http.aclose()
         await made.queues.close()
+        await made.cache.close()
         await made.redis.aclose()
         await made.database.close()
 
@@ -130,6 +136,9 @@ async def portal(settings: Settings, *, application: str) -> AsyncIterator[Porta
 def make(settings: Settings, *, application: str) -> Portal:
     database = Database(settings.database_url.reveal(), application=application)
     client = redis.connect(settings.redis_url.reveal())
+    cache_client = redis.connect_briefly(settings.redis_url.reveal())
+    cache = Cache(cache_client)
+    busts = Busts(database, cache)
     queues = Queues(settings.redis_url.reveal())
     http = outbound.client(_destinations(settings))
     sessions = Sessions(client, idle=settings.session_idle)
@@ -185,6 +194,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         [
             *DatabaseProbes(database).probes(),
             *RedisProbes(client, sessions).probes(),
+            *CacheProbes(cache, Cache(cache_client), busts, database, redis=client).probes(),
             *JobProbes(queues, heartbeats, CANARY).probes(),
             *HeaderProbe(http, settings.public_url).probes(),
             *FrontDoor(http, sessions, google, site, probe_account=probe_account).probes(),
@@ -252,7 +262,7 @@ def make(settings: Settings, *, application: str) -> Portal:
                 history=history,
                 lines=lines,
                 nesting=nesting,
-                photos=Photos(directory.impatient(), client),
+                photos=Photos(directory.impatient(), cache),
             ).routes(),
             *PushHook(push, people_jobs).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
@@ -277,6 +287,8 @@ def make(settings: Settings, *, application: str) -> Portal:
         settings=settings,
         database=database,
         redis=client,
+        cache=cache,
+        busts=busts,
         http=http,
         queues=queues,
         sessions=sessions,
@@ -301,6 +313,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         jobs=(
             *people_jobs.jobs(),
             *AccessJobs(accounts, rights, audit_log).jobs(),
+            *busts.jobs(),
             *ReadinessJobs(proofs).jobs(),
         ),
     )

@@ -37,6 +37,18 @@ def connect(url: str) -> Redis:
     )
 
 
+def connect_briefly(url: str) -> Redis:
+    """A client for the cache, which can do without: no retry, which would hide that Redis was away."""
+    return Redis.from_url(
+        url,
+        decode_responses=False,
+        socket_connect_timeout=0.3,
+        socket_timeout=0.5,
+        health_check_interval=30,
+        retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 0),
+    )
+
+
 def connect_patiently(url: str) -> Redis:
     """A client for BullMQ's workers, which must outlive an outage of Redis.
 

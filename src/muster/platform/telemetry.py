@@ -37,6 +37,7 @@ SYNC_FAULTS = Gauge("muster_people_sync_faults", "Failures of the last run.", ["
 SYNC_WAITED = Gauge("muster_people_sync_waited_seconds", "Waited by the last run for the quota.", ["kind"])
 SYNC_DRIFT = Gauge("muster_people_sync_drift", "Changes that push should have told the last run of.")
 SYNC_AGE = Gauge("muster_people_sync_age_seconds", "Since the last finished sync of the directory.")
+CACHE_EVENTS = Counter("muster_cache_events_total", "What the cache was asked and did.", ["event"])
 QUEUE_JOBS = Gauge("muster_queue_jobs", "Jobs in the queue.", ["queue", "state"])
 PUSH_MESSAGES = Counter("muster_push_messages_total", "Messages of Google's push.", ["state"])
 WORKERS = Gauge("muster_workers", "Workers whose heartbeat is fresh.")

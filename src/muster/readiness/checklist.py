@@ -18,7 +18,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     survives: str | None = None
 
 
-DATABASE, REDIS, JOBS = "PostgreSQL", "Redis", "Jobs and workers"
+DATABASE, REDIS, CACHE, JOBS = "PostgreSQL", "Redis", "Cache", "Jobs and workers"
 DIRECTORY, ACCESS = "Workspace directory", "Sign-in and security"
 
 ROWS = (
@@ -75,6 +75,20 @@ ROWS = (
         title="Key namespaces",
         promise="Every key begins with sess:, cache: or queue:, and nothing else shares the database.",
         remedy="Find who writes the named keys; give them a Redis or a database number of their own.",
+    ),
+    Row(
+        id="cache.bounds",
+        group=CACHE,
+        title="Bounds of the cache",
+        promise="Every key of the cache is of a declared kind and ends within 5 to 60 minutes, and all together stay within their bound.",
+        remedy="Find who writes the named keys: nothing but Muster may write under cache:. DEL them; what they held is read anew.",
+    ),
+    Row(
+        id="cache.busts",
+        group=CACHE,
+        title="Nothing outdated is shown",
+        promise="A change is seen by every reader within 2 s, a reading that comes late is not kept, and no bust has waited for a minute.",
+        remedy="See that a worker takes the queue `upkeep` (workers.alive), which tells the cache again every few seconds. Until it is understood, empty the cache: redis-cli DEL cache:seq.",
     ),
     Row(
         id="sessions.stored",
