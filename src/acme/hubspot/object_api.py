@@ -90,8 +90,8 @@ class ObjectApi:
     def _page(
         self, kind: Kind, found: list[Record | int], limit: int, wanted: Wanted, *, is_archived: bool = False
     ) -> Shown:
-        computed = self._portal.records[kind].computed
-        records = (computed(each) if isinstance(each, int) else each for each in found[:limit])
+        glimpse, names = self._portal.records[kind].glimpse, wanted.names(kind)
+        records = (glimpse(each, names) if isinstance(each, int) else each for each in found[:limit])
         page: Shown = {"results": [self._rendering.shown(kind, record, wanted) for record in records]}
         if len(found) > limit:
             after = kind.id_of(_number(found[limit]))

@@ -1,6 +1,6 @@
 """The portal at the start: every deal, contact and company computed from seed and number, none stored."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from struct import Struct as Layout
 from typing import NamedTuple
@@ -103,10 +103,11 @@ class World:
         drawing.update(number.to_bytes(8, "big"))
         return _DRAWS.unpack(drawing.digest())
 
-    def values(self, kind: Kind, number: int) -> dict[str, str]:
-        draws = self.draws(kind, number)
-        made = ((name, make(number, draws)) for name, make in self.makers[kind].items())
-        return {name: value for name, value in made if value is not None}
+    def values(self, kind: Kind, number: int, names: Iterable[str] | None = None) -> dict[str, str]:
+        """All there are, or the named ones."""
+        draws, makers = self.draws(kind, number), self.makers[kind]
+        wanted = makers if names is None else (name for name in names if name in makers)
+        return {name: value for name in wanted if (value := makers[name](number, draws)) is not None}
 
     def created(self, kind: Kind, number: int, draws: Draws) -> int:
         """Later ones have higher numbers."""
