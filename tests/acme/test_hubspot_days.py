@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tests.acme.hubspot_client import COMPANIES, CONTACTS, DEALS, OWNERS, HubSpotClient
@@ -59,15 +61,47 @@ def test_a_large_portal_has_more_deals_of_one_moment_than_search_shows(start: St
         assert hub.refusal("POST", f"{DEALS}/search", body | {"after": "10000"})["http"] == 400
 
 
+def test_a_mirror_that_goes_on_by_id_finds_them_all(start: Start, tmp_path: Path) -> None:
+    with start(tmp_path, "--people", "20", "--deals", "24000", "--no-hubspot-limits") as acme:
+        hub = HubSpotClient(acme)
+        known = {"propertyName": "hs_lastmodifieddate", "operator": "LTE", "value": "4102444800000"}
+        ids: list[str] = []
+        last, after = "0", "0"
+        while True:
+            beyond = {"propertyName": "hs_object_id", "operator": "GT", "value": last}
+            page = hub.search(
+                "deals",
+                filterGroups=[{"filters": [known, beyond]}],
+                sorts=[{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
+                limit=200,
+                after=after,
+            )
+            ids += [deal["id"] for deal in page["results"]]
+            if "paging" not in page:
+                break
+            after = page["paging"]["next"]["after"]
+            if after == "10000":
+                last, after = ids[-1], "0"
+
+        assert len(ids) == len(set(ids)) == 24_000
+
+
+def test_moments_are_real_whatever_days_passed(hub: HubSpotClient) -> None:
+    hub.acme.order("clock", days=30)
+
+    record = hub.a_deal()
+
+    assert abs(datetime.fromisoformat(record["createdAt"]).timestamp() - time.time()) < 5
+
+
 def test_days_pass_the_same_way_every_time(hub: HubSpotClient) -> None:
     seen = []
     for _ in range(2):
         hub.acme.order("reset")
         counts = hub.order("days", days=10)["counts"]
-        names = "dealstage,amount,hubspot_owner_id"
-        seen.append(
-            (counts, [deal["properties"][name] for deal in hub.every(DEALS) for name in ("amount",)], names)
-        )
+        names = ("amount", "dealstage", "hubspot_owner_id")
+        deals = hub.every(DEALS, properties=",".join(names))
+        seen.append((counts, [deal["properties"][name] for deal in deals for name in names]))
 
     assert seen[0] == seen[1]
     assert seen[0][0]["advanced"] > 5

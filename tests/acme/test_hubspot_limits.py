@@ -20,13 +20,19 @@ if TYPE_CHECKING:
     Start = Callable[..., AbstractContextManager[Sandbox]]
 
 
-@pytest.mark.parametrize("token", ["", "pat-eu1-somebody-elses"])
+@pytest.mark.parametrize("token", ["none", "pat-eu1-somebody-elses"])
 def test_a_wrong_token_is_refused(hub: HubSpotClient, token: str) -> None:
     hub.token = token
 
     refused = hub.refusal("GET", DEALS)
 
     assert (refused["http"], refused["category"]) == (401, "INVALID_AUTHENTICATION")
+
+
+def test_no_token_is_refused_alike(hub: HubSpotClient) -> None:
+    reply = hub.acme.http.get(DEALS)
+
+    assert (reply.status_code, reply.json()["category"]) == (401, "INVALID_AUTHENTICATION")
 
 
 def test_a_token_can_be_revoked(hub: HubSpotClient) -> None:

@@ -22,7 +22,7 @@ def prompt(hub: HubSpotClient) -> HubSpotClient:
 
 @pytest.fixture
 def three(prompt: HubSpotClient) -> list[str]:
-    """Deals that nothing else is like: 10 in January, 20 in February, and one with neither amount nor date."""
+    """Deals like no others: 10 in January, 20 in February, and one with neither amount nor date."""
     return [
         prompt.a_deal(dealname="Zebra one", amount="10", closedate="2031-01-01T00:00:00Z")["id"],
         prompt.a_deal(dealname="Zebra two", amount="20", closedate="2031-02-01T00:00:00Z")["id"],

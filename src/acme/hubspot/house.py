@@ -48,7 +48,7 @@ class HubSpot:
         count = min(tenant.size * 6 // 5, _MOST_UNLESS_ASKED) if deals is None else deals
         owners = Owners(tenant)
         world = World(seed, secrets.today * 1_000, count, owners.ids)
-        self._portal = Portal(world, owners, clock)
+        self._portal = Portal(world, owners)
         self._limits = Limits(clock, is_off=not with_limits)
         self._gate = Gate(secrets.hubspot_token, self._limits)
         self._pages = Pages()

@@ -6,7 +6,7 @@ import msgspec
 from starlette.requests import Request
 
 from acme.hubspot.errors import invalid, unparsable
-from acme.hubspot.kinds import Kind, find_kind, kind_named
+from acme.hubspot.kinds import Kind, kind_named
 from acme.hubspot.rendering import Wanted, kinds_of
 
 T = TypeVar("T")
@@ -109,11 +109,10 @@ def is_archived(request: Request) -> bool:
 
 
 def wanted_of(request: Request) -> Wanted:
-    associations = _words(request, "associations")
-    if unknown := [word for word in associations if find_kind(word) is None]:
-        raise invalid(f"Unable to infer object type from: {unknown[0]}")
     return Wanted(
-        _words(request, "properties"), _words(request, "propertiesWithHistory"), kinds_of(associations)
+        _words(request, "properties"),
+        _words(request, "propertiesWithHistory"),
+        kinds_of(_words(request, "associations")),
     )
 
 

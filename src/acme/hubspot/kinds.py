@@ -92,7 +92,3 @@ def kind_named(word: str) -> Kind:
             400, "VALIDATION_ERROR", f"Unable to infer object type from: {word}", context={"type": [word]}
         )
     return kind
-
-
-def find_kind(word: str) -> Kind | None:
-    return _BY_WORD.get(word.lower())

@@ -117,7 +117,7 @@ class ObjectApi:
     async def _answer_search(self, request: Request) -> Response:
         kind = self._readable(request)
         wanted = parse(kind, await request.body())
-        numbers = self._search.numbers(kind, wanted)
+        numbers = await self._search.numbers(kind, wanted)
         shown = Wanted(wanted.properties)
         end = wanted.offset + wanted.limit
         page: Shown = {

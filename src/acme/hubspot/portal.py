@@ -6,7 +6,6 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from acme.clock import Clock
 from acme.hubspot.errors import HubSpotError, invalid, not_found
 from acme.hubspot.kinds import COMPANIES, CONTACTS, DEALS, KINDS, Kind
 from acme.hubspot.links import End, Link, Links
@@ -67,13 +66,12 @@ class Tie(NamedTuple):
 
 
 class Portal:
-    def __init__(self, world: World, owners: Owners, clock: Clock) -> None:
+    def __init__(self, world: World, owners: Owners) -> None:
         self.owners = owners
         self.rules = Rules()
         self.records = {kind: Records(world, kind) for kind in KINDS}
         self.links = Links(world)
         self.listeners: list[Listener] = []
-        self._clock = clock
 
     def rewound(self) -> None:
         self.owners.rewound()
@@ -85,9 +83,9 @@ class Portal:
             listener.rewound()
 
     def now(self) -> int:
-        return self._clock.now_ms()
-
-    def real_now(self) -> int:
+        """The real time, however many days have passed by script: who mirrors HubSpot by what changed since
+        compares its moments with a clock of their own.
+        """
         return time.time_ns() // 1_000_000
 
     # Looking up

@@ -20,8 +20,9 @@ class Search:
         self._index = index
         self._answers: OrderedDict[object, list[int]] = OrderedDict()
 
-    def numbers(self, kind: Kind, request: SearchRequest) -> list[int]:
+    async def numbers(self, kind: Kind, request: SearchRequest) -> list[int]:
         """All that fit, sorted. An answer is kept while nothing changes: the next pages need it again."""
+        await self._index.prepare(kind, request.names(kind))
         self._index.settle()
         key = kind, request.filter_groups, request.sort, request.query, self._index.revision
         if key not in self._answers:

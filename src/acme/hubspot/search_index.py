@@ -1,8 +1,9 @@
 """What search knows: the records as they were a moment ago, in columns of what was ever asked about."""
 
+import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
 from acme.hubspot.kinds import KINDS, Kind
@@ -15,7 +16,7 @@ from acme.hubspot.world import World
 Value = float | str | None
 """Numbers and moments as numbers, all else as text in small letters."""
 Column = list[Value]
-_MOST_COLUMNS = 16
+_MOST_COLUMNS = 32  # more than one search can name
 LAG_UNLESS_TOLD = 1.0
 
 
@@ -35,6 +36,7 @@ class SearchIndex:
         self._world = world
         self._records = records
         self._columns: OrderedDict[tuple[Kind, str], Column] = OrderedDict()
+        self._preparing = asyncio.Lock()
         self._revisions = count()
         self.rewound()
 
@@ -76,15 +78,19 @@ class SearchIndex:
         listed = range(self._world.sizes[kind].listed)
         return iter(listed) if not seen else (number for number in listed if number not in seen)
 
-    def column(self, kind: Kind, name: str) -> Column:
-        """A property of everybody as at the start."""
-        column = self._columns.get((kind, name))
-        if column is None:
-            column = self._columns[kind, name] = self._computed(kind, name)
+    async def prepare(self, kind: Kind, names: Iterable[str]) -> None:
+        """A column costs a walk through everybody, in a thread that holds up nobody for long."""
+        async with self._preparing:
+            for name in names:
+                if (kind, name) not in self._columns:
+                    self._columns[kind, name] = await asyncio.to_thread(self._computed, kind, name)
+                self._columns.move_to_end((kind, name))
             while len(self._columns) > _MOST_COLUMNS:
                 self._columns.popitem(last=False)
-        self._columns.move_to_end((kind, name))
-        return column
+
+    def column(self, kind: Kind, name: str) -> Column:
+        """A property of everybody as at the start; it was prepared."""
+        return self._columns[kind, name]
 
     def _computed(self, kind: Kind, name: str) -> Column:
         make = self._world.makers[kind].get(name)

@@ -64,6 +64,12 @@ class SearchRequest(msgspec.Struct, frozen=True, rename="camel"):
         name = first.removeprefix("-")
         return Sort(name, "DESCENDING" if first.startswith("-") else "ASCENDING")
 
+    def names(self, kind: Kind) -> set[str]:
+        """The properties it looks at."""
+        names = {each.property_name for group in self.filter_groups for each in group.filters}
+        names |= set() if self.sort is None else {self.sort.property_name}
+        return names | (set(kind.searched) if self.query else set())
+
     @property
     def offset(self) -> int:
         return int(self.after or 0)

@@ -155,8 +155,7 @@ class Webhooks:
         return answer.status_code
 
     def _headers(self, target: str, body: bytes, fault: FaultKind | None) -> dict[str, str]:
-        """The time is the real one: the receiver's clock knows nothing of days that passed by script."""
-        moment = self._portal.real_now() + {"old": _OLD, "future": _AHEAD}.get(fault or "", 0)
+        moment = self._portal.now() + {"old": _OLD, "future": _AHEAD}.get(fault or "", 0)
         secret = "another secret" if fault == "forged" else self._secret
         return {
             "Content-Type": "application/json;charset=utf-8",

@@ -199,12 +199,13 @@ class World:
         """Old deals are mostly closed, new ones mostly not. Kept for the next question, which is about the
         same deal.
         """
-        if self._standing is None or self._standing[0] != number:
+        standing = self._standing
+        if standing is None or standing[0] != number:
             age = 1 - number / self.sizes[DEALS].end
             is_closed = draws[4] < _CHANCES * (0.2 + 0.75 * age)
             fitting = _WEIGHTED[_pipeline(draws).id, is_closed]
-            self._standing = number, fitting[draws[5] % len(fitting)]
-        return self._standing[1]
+            standing = self._standing = number, fitting[draws[5] % len(fitting)]
+        return standing[1]
 
     def _close_date(self, number: int, draws: Draws) -> str | None:
         """When it was closed, or when that is hoped for; some hopes have passed, some were never had."""
