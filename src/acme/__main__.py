@@ -11,6 +11,7 @@ import uvicorn
 
 from acme.app import make_app
 from acme.hubspot.house import MOST_DEALS
+from acme.hubspot.webhooks import is_loopback
 
 _HOST = "127.0.0.1"
 _SIZE = click.IntRange(3, 1_000_000)
@@ -65,6 +66,9 @@ def main(
     hubspot_limits: bool,  # noqa: FBT001  click's way of saying on or off
     hubspot_webhooks: str | None,
 ) -> None:
+    if hubspot_webhooks is not None and not is_loopback(hubspot_webhooks):
+        sys.stderr.write(f"acme: {hubspot_webhooks} is not an address on loopback\n")
+        sys.exit(1)
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

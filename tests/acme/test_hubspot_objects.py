@@ -378,6 +378,30 @@ def test_the_last_page_ends_with_a_new_record(hub: HubSpotClient) -> None:
     assert (len(deals), deals[-1]["id"]) == (count + 1, record["id"])
 
 
+def test_a_kept_page_ends_with_whatever_its_records_are_tied_to(hub: HubSpotClient) -> None:
+    def companies() -> set[str]:
+        page = hub.get(DEALS, limit=10, associations="companies")["results"]
+        return {
+            each["id"]
+            for deal in page
+            for each in deal.get("associations", {}).get("companies", {"results": []})["results"]
+        }
+
+    before = companies()
+    gone = min(before)
+    hub.delete(f"{COMPANIES}/{gone}")
+    without = companies()
+    hub.order(f"companies/{gone}", archived=False)
+    restored = companies()
+    new = hub.post(COMPANIES, {"properties": {"name": "New"}})["id"]
+    first = hub.get(DEALS, limit=1)["results"][0]["id"]
+    hub.order(f"deals/{first}", tie=[{"type": "companies", "id": new}])
+
+    assert without == before - {gone}
+    assert restored == before
+    assert companies() == before | {new}
+
+
 def test_going_back_ends_every_kept_page(hub: HubSpotClient) -> None:
     first = hub.get(DEALS, limit=1)["results"][0]
     hub.patch(f"{DEALS}/{first['id']}", dealname="Another name")

@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from tests.acme.hubspot_client import ASSOCIATIONS, COMPANIES, CONTACTS, DEALS
+from tests.acme.hubspot_client import ASSOCIATIONS, COMPANIES, CONTACTS, DEALS, HubSpotClient
 from tests.acme.hubspot_shapes import Event
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from tests.acme.hubspot_client import HubSpotClient
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from tests.acme.conftest import Sandbox
+
+    Start = Callable[..., AbstractContextManager[Sandbox]]
 
 
 class Received(msgspec.Struct):
@@ -289,6 +294,16 @@ def test_a_call_can_be_lost_or_late(hub: HubSpotClient, ear: Ear) -> None:
 
     assert len(ear.heard) == 1
     assert ear.heard[0].at - began >= 0.3
+
+
+def test_a_target_given_at_the_start_outlives_going_back(start: Start, tmp_path: Path, ear: Ear) -> None:
+    with start(tmp_path, "--people", "3", "--hubspot-webhooks", ear.address) as acme:
+        acme.order("reset")
+        hub = HubSpotClient(acme)
+        hub.a_deal()
+        settle(hub)
+
+    assert kinds(ear.events) == ["object.creation"]
 
 
 def test_the_target_is_on_loopback(hub: HubSpotClient) -> None:

@@ -1,7 +1,6 @@
 """Moments as HubSpot writes and reads them: ISO 8601 with milliseconds, or milliseconds since 1970."""
 
 from datetime import UTC, datetime
-from functools import lru_cache
 
 SECOND = 1_000
 HOUR = 3_600 * SECOND
@@ -9,16 +8,7 @@ DAY = 24 * HOUR
 
 
 def iso(moment: int) -> str:
-    day, rest = divmod(moment, DAY)
-    hour, rest = divmod(rest, HOUR)
-    minute, rest = divmod(rest, 60 * SECOND)
-    return f"{_date(day)}T{hour:02d}:{minute:02d}:{rest // SECOND:02d}.{rest % SECOND:03d}Z"
-
-
-@lru_cache(2_048)
-def _date(day: int) -> str:
-    """Most moments of a portal fall on a few hundred days."""
-    return datetime.fromtimestamp(day * DAY // SECOND, UTC).date().isoformat()
+    return datetime.fromtimestamp(moment / 1_000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def parsed(text: str) -> int | None:

@@ -76,15 +76,15 @@ class ObjectApi:
         if is_archived(request):
             found: list[Record | int] = list(islice(records.archived_from(first), limit + 1))
             return send(request, self._page(kind, found, limit, wanted, is_archived=True))
-        key = kind, first, limit, wanted
+        # What a record is tied to changes when others do.
+        key = kind, first, limit, wanted, self._portal.tied if wanted.associations else None
         if (zipped := self._pages.find(key, records.is_untouched)) is not None:
             return send_zipped(request, zipped)
         found = list(islice(records.live_from(first), limit + 1))
         body = msgspec.json.encode(self._page(kind, found, limit, wanted))
         zipped = zip_up(body)
-        if not wanted.associations:  # those change when other records do
-            after = _number(found[limit]) if len(found) > limit else records.end
-            self._pages.keep(key, Page(zipped, range(first, after), records.revision))
+        after = _number(found[limit]) if len(found) > limit else records.end
+        self._pages.keep(key, Page(zipped, range(first, after), records.revision))
         return send_zipped(request, zipped)
 
     def _page(

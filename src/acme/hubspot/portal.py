@@ -71,9 +71,12 @@ class Portal:
         self.rules = Rules()
         self.records = {kind: Records(world, kind) for kind in KINDS}
         self.links = Links(world)
+        self.tied = 0
+        """Another number after whatever can change what any record is tied to."""
         self.listeners: list[Listener] = []
 
     def rewound(self) -> None:
+        self.tied += 1
         self.owners.rewound()
         self.rules.rewound()
         self.links.rewound()
@@ -230,6 +233,7 @@ class Portal:
             self._tell_association(one, other, source, is_primary=False, is_removed=True)
 
     def _move_links(self, kind: Kind, numbers: tuple[int, int], new: int) -> None:
+        self.tied += 1
         for old in numbers:
             for other in KINDS:
                 for link in self.links.of(End(kind, old), other):
@@ -261,6 +265,8 @@ class Portal:
             raise HubSpotError(409, "CONFLICT", message)
 
     def _keep(self, kind: Kind, record: Record) -> None:
+        before = self.records[kind].changed.get(record.number)
+        self.tied += record.is_live != (before is None or before.is_live)
         self.records[kind].put(record)
         for listener in self.listeners:
             listener.record_changed(kind, record)
@@ -282,6 +288,7 @@ class Portal:
         self, one: End, other: End, source: Source, *, is_primary: bool, is_removed: bool
     ) -> None:
         """Both ends are told."""
+        self.tied += 1
         for end, far in ((one, other), (other, one)):
             more = {"far": far, "associationRemoved": is_removed, "isPrimaryAssociation": is_primary}
             self._tell("associationChange", end.kind, end.number, source, more)

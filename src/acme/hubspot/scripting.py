@@ -24,13 +24,12 @@ from acme.hubspot.records import Record
 from acme.hubspot.rendering import Rendering, Shown, Wanted
 from acme.hubspot.rules import Rule
 from acme.hubspot.search_index import SearchIndex
-from acme.hubspot.webhooks import Settings, WebhookFault, Webhooks
+from acme.hubspot.webhooks import Settings, WebhookFault, Webhooks, is_loopback
 from acme.orders import Refused, json, order, read
 from acme.request_log import Call
 
 _ROOT = "/sandbox/hubspot"
 _ID = re.compile(r"/[^/]*\d[^/]*(?=/|$)")
-_LOOPBACK = re.compile(r"https?://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?/\S*")
 _MOST_DAYS = 366
 
 
@@ -220,9 +219,8 @@ class HubSpotScripting:
         return json({"rules": list(self._portal.rules)})
 
     async def _set_webhooks(self, request: Request) -> Response:
-        """On loopback only: the sandbox sends nothing to anybody else's machine."""
         settings = await read(request, Settings)
-        if settings.target is not None and not _LOOPBACK.fullmatch(settings.target):
+        if settings.target is not None and not is_loopback(settings.target):
             raise Refused(422, "the target is an address on loopback")
         self._webhooks.settings = settings
         return json({"settings": settings})
