@@ -138,14 +138,15 @@ def test_archived_and_merged_records_are_not_found(prompt: HubSpotClient, three:
 
 
 def test_what_was_written_is_found_a_moment_later(hub: HubSpotClient) -> None:
-    hub.order("search", lag=0.4)
+    hub.order("limits", search=None)
+    hub.order("search", lag=1)
     old = hub.get(DEALS, limit=1)["results"][0]
     hub.patch(f"{DEALS}/{old['id']}", dealname="Zebra")
 
     assert hub.search("deals", query="zebra")["total"] == 0
     stale = hub.search("deals", query=old["properties"]["dealname"])["results"]
     assert old["id"] in {deal["id"] for deal in stale}
-    time.sleep(0.45)
+    time.sleep(1.05)
     assert hub.search("deals", query="zebra")["total"] == 1
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from math import ceil
 from uuid import uuid4
 
 import msgspec
@@ -99,9 +100,16 @@ class Limits:
             429,
         )
         if self._says_when(sum(self.refused.values())):
-            seconds = (self.resets_at - self._clock.now_ms()) // 1_000 if policy == "DAILY" else 1
-            response.headers["Retry-After"] = str(seconds)
+            response.headers["Retry-After"] = str(self._seconds_left(name))
         return response
+
+    def _seconds_left(self, policy: str) -> int:
+        """Until there is room for one more, in whole seconds."""
+        if policy == "DAILY":
+            return (self.resets_at - self._clock.now_ms()) // 1_000
+        if policy == "TEN_SECONDLY" and self._burst:
+            return max(1, ceil(self._burst[0] + _BURST_SECONDS - time.monotonic()))
+        return 1
 
     def _says_when(self, refusals: int) -> bool:
         if self.bounds.retry_after == "sometimes":
