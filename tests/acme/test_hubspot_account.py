@@ -227,6 +227,23 @@ def test_an_archived_record_is_tied_to_nothing_until_it_is_restored(hub: HubSpot
     assert hub.post(read, {"inputs": [{"id": deal}]})["results"]
 
 
+def test_a_company_with_many_deals_has_pages_of_them(hub: HubSpotClient) -> None:
+    company = hub.get(COMPANIES, limit=1)["results"][0]["id"]
+    hub.order("limits", burst=None)
+    types = [{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 342}]
+    deals = [deal["id"] for deal in hub.every(DEALS)]
+    pairs = [{"from": {"id": company}, "to": {"id": deal}, "types": types} for deal in deals]
+    hub.post(f"{ASSOCIATIONS}/companies/deals/batch/create", {"inputs": pairs})
+    read = f"{ASSOCIATIONS}/companies/deals/batch/read"
+
+    first = hub.post(read, {"inputs": [{"id": company}]})["results"][0]
+    second = hub.post(read, {"inputs": [{"id": company, "after": first["paging"]["next"]["after"]}]})
+
+    found = [*first["to"], *second["results"][0]["to"]]
+    assert [far["toObjectId"] for far in found] == deals
+    assert hub.refusal("POST", read, {"inputs": [{"id": company, "after": "x"}]})["http"] == 400
+
+
 def test_a_wrong_type_of_association_is_refused(hub: HubSpotClient) -> None:
     types = [{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 3}]
     pair = {"from": {"id": "31400271000"}, "to": {"id": "19700310000"}, "types": types}

@@ -127,6 +127,35 @@ def test_the_other_name_of_the_burst(hub: HubSpotClient) -> None:
     assert hub.refusal("GET", DEALS)["policyName"] == "TEN_SECONDLY"
 
 
+WRITTEN_TO = (
+    *(DEALS, f"{DEALS}/search", f"{DEALS}/merge", "/crm/objects/2026-09/contacts/gdpr-delete"),
+    *(f"{DEALS}/batch/{verb}" for verb in ("read", "create", "update", "archive")),
+    *(f"/crm/associations/2026-09/deals/companies/batch/{verb}" for verb in ("read", "create", "archive")),
+)
+BODIES = (
+    *("", "{", "[]", "null", "7", '"text"', '{"inputs": null}', '{"inputs": [null]}', '{"inputs": [{}]}'),
+    *(
+        '{"inputs": [{"id": []}]}',
+        '{"properties": []}',
+        '{"properties": {"amount": {}}}',
+        '{"properties": 1}',
+    ),
+    *('{"filterGroups": {}}', '{"sorts": [7]}', '{"limit": "many"}', '{"after": []}', '{"query": 7}'),
+    *('{"primaryObjectId": null, "objectIdToMerge": "1"}', '{"objectId": {}}', '{"objectId": "²"}'),
+)
+
+
+@pytest.mark.parametrize("path", WRITTEN_TO)
+def test_no_body_is_too_strange_for_an_answer(hub: HubSpotClient, path: str) -> None:
+    hub.order("limits", search=None)
+    headers = {"Authorization": f"Bearer {hub.token}"}
+
+    replies = [hub.acme.http.post(path, content=body, headers=headers) for body in BODIES]
+
+    assert {reply.status_code for reply in replies} <= {200, 204, 207, 400, 404}
+    assert 400 in {reply.status_code for reply in replies}
+
+
 # Faults
 
 

@@ -26,6 +26,13 @@ class Asked(msgspec.Struct, frozen=True):
     id: str | int
     after: str | None = None
 
+    @property
+    def offset(self) -> int:
+        """Raises HubSpotError 400."""
+        if not (self.after or "0").isdecimal():
+            raise invalid(f"{self.after} is not a valid cursor")
+        return int(self.after or 0)
+
 
 class Pair(msgspec.Struct, frozen=True, rename={"source": "from"}):
     source: ObjectId
@@ -58,7 +65,7 @@ class AssociationApi:
             record_id = str(asked.id)
             links = self._links(kind, record_id, other)
             if links:
-                results.append(_page(kind, other, record_id, links, int(asked.after or 0)))
+                results.append(_page(kind, other, record_id, links, asked.offset))
             else:
                 lonely.append(record_id)
         errors = [_none_found(kind, other, record_id) for record_id in lonely]
