@@ -10,6 +10,8 @@ import click
 import uvicorn
 
 from acme.app import make_app
+from acme.hubspot.house import MOST_DEALS
+from acme.hubspot.webhooks import is_loopback
 
 _HOST = "127.0.0.1"
 _SIZE = click.IntRange(3, 1_000_000)
@@ -31,7 +33,42 @@ _SIZE = click.IntRange(3, 1_000_000)
     show_envvar=True,
     help="Milliseconds the Directory API takes longer to answer.",
 )
-def main(port: int, people: int, seed: int, home: Path, latency: float) -> None:
+@click.option(
+    "--deals",
+    type=click.IntRange(1, MOST_DEALS),
+    default=None,
+    envvar="ACME_DEALS",
+    show_envvar=True,
+    help="How many deals HubSpot has; half as many companies, more contacts. Without: six for five people.",
+)
+@click.option(
+    "--hubspot-limits/--no-hubspot-limits",
+    default=True,
+    envvar="ACME_HUBSPOT_LIMITS",
+    show_envvar=True,
+    help="Whether HubSpot counts calls.",
+)
+@click.option(
+    "--hubspot-webhooks",
+    metavar="URL",
+    default=None,
+    envvar="ACME_HUBSPOT_WEBHOOKS",
+    show_envvar=True,
+    help="Where HubSpot's webhooks go, also after a reset.",
+)
+def main(
+    port: int,
+    people: int,
+    seed: int,
+    home: Path,
+    latency: float,
+    deals: int | None,
+    hubspot_limits: bool,  # noqa: FBT001  click's way of saying on or off
+    hubspot_webhooks: str | None,
+) -> None:
+    if hubspot_webhooks is not None and not is_loopback(hubspot_webhooks):
+        sys.stderr.write(f"acme: {hubspot_webhooks} is not an address on loopback\n")
+        sys.exit(1)
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -41,7 +78,16 @@ def main(port: int, people: int, seed: int, home: Path, latency: float) -> None:
         sys.stderr.write(f"acme: cannot listen on {_HOST}:{port}: {error.strerror}\n")
         sys.exit(1)
     address = f"http://{_HOST}:{listening.getsockname()[1]}"
-    app = make_app(address, people, seed, home, timedelta(milliseconds=latency))
+    app = make_app(
+        address,
+        people,
+        seed,
+        home,
+        timedelta(milliseconds=latency),
+        deals=deals,
+        with_hubspot_limits=hubspot_limits,
+        hubspot_webhooks_to=hubspot_webhooks,
+    )
     config = uvicorn.Config(
         app,
         lifespan="off",

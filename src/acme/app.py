@@ -17,6 +17,7 @@ from acme.faults import Fault, Faults
 from acme.gate import Gate
 from acme.google_error import GoogleError, OAuthError, answer
 from acme.groups import Groups
+from acme.hubspot.house import HubSpot
 from acme.id_tokens import IdTokens
 from acme.identity import Identity, write_files
 from acme.latency import Latency
@@ -39,7 +40,17 @@ from acme.tokens import Tokens
 from acme.user_pages import UserPages
 
 
-def make_app(address: str, people: int, seed: int, home: Path, latency: timedelta) -> ASGIApp:
+def make_app(
+    address: str,
+    people: int,
+    seed: int,
+    home: Path,
+    latency: timedelta,
+    *,
+    deals: int | None = None,
+    with_hubspot_limits: bool = True,
+    hubspot_webhooks_to: str | None = None,
+) -> ASGIApp:
     """Writes what clients need into `home` on the way."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     safe = Safe(home)
@@ -64,7 +75,18 @@ def make_app(address: str, people: int, seed: int, home: Path, latency: timedelt
     deliveries = Deliveries()
     channels = Channels(address + ROOT, clock, deliveries)
     page_cache = PageCache()
-    tenant.listeners += [channels, page_cache]
+    hubspot = HubSpot(
+        address,
+        tenant,
+        clock,
+        safe.secrets,
+        seed,
+        calls,
+        deals=deals,
+        with_limits=with_hubspot_limits,
+        webhooks_to=hubspot_webhooks_to,
+    )
+    tenant.listeners += [channels, page_cache, hubspot]
     parts = (
         SignIn(identity, accounts, grants),
         Tokens(identity, safe, accounts, grants, access_tokens, id_tokens, service_account),
@@ -73,6 +95,7 @@ def make_app(address: str, people: int, seed: int, home: Path, latency: timedelt
         Directory(tenant, groups, UserPages(tenant, records, page_cache), gate, PageTokens(seal, clock)),
         Scripting(tenant, groups, days, records, clock, safe, id_tokens, faults, calls, quota),
         PushScripting(channels, deliveries),
+        hubspot,
     )
     app = Starlette(
         routes=[route for part in parts for route in part.routes()],
@@ -84,5 +107,5 @@ def make_app(address: str, people: int, seed: int, home: Path, latency: timedelt
             Refused: refuse,
         },
     )
-    served = Faults(app, faults)
+    served = hubspot.behind_faults(Faults(app, faults))
     return RequestLog(Latency(served, latency.total_seconds()) if latency else served, calls)

@@ -56,6 +56,9 @@ def write_files(home: Path, identity: Identity, safe: Safe) -> None:
                 "admin_email": ADMIN_EMAIL,
                 "customer": CUSTOMER,
                 "domain": DOMAIN,
+                "hubspot_url": identity.issuer,
+                "hubspot_token": safe.secrets.hubspot_token,
+                "hubspot_webhook_secret": safe.secrets.hubspot_webhook_secret,
             }
         ),
     )

@@ -3,6 +3,7 @@
 import secrets
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
@@ -45,6 +46,8 @@ class Secrets(msgspec.Struct):
     """Newest first; the others are still published."""
     today: int
     """The midnight (seconds) that joiners and leavers are counted back from."""
+    hubspot_token: str = msgspec.field(default_factory=lambda: f"pat-eu1-{uuid4()}")
+    hubspot_webhook_secret: str = msgspec.field(default_factory=lambda: str(uuid4()))
 
 
 class Safe:

@@ -15,6 +15,7 @@ import httpx2
 import jwt
 import msgspec
 import pytest
+from tests.acme.hubspot_client import HubSpotClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -183,6 +184,11 @@ def _sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 def acme(_sandbox: Sandbox) -> Sandbox:
     _sandbox.order("reset")
     return _sandbox
+
+
+@pytest.fixture
+def hub(acme: Sandbox) -> HubSpotClient:
+    return HubSpotClient(acme)
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ def test_the_settings_are_complete(acme: Sandbox) -> None:
     assert set(acme.settings) == {
         *("issuer", "client_id", "client_secret", "directory_url"),
         *("service_account", "admin_email", "customer", "domain"),
+        *("hubspot_url", "hubspot_token", "hubspot_webhook_secret"),
     }
     assert acme.settings["directory_url"] == issuer
     assert acme.service_account["token_uri"] == f"{issuer}/token"
