@@ -12,6 +12,10 @@ class Permission(StrEnum):
     SEE_PRIVATE = "see what people keep private"
     SYNC_PEOPLE = "sync people"
     DECIDE_REMOVALS = "decide who is removed"
+    SEE_CUSTOMERS = "see customers"
+    EDIT_CUSTOMERS = "edit customers"
+    REASSIGN_CUSTOMERS = "give what a leaver owned to a colleague"
+    SYNC_CUSTOMERS = "sync customers"
     SEE_CHECKLIST = "see the checklist"
     PROVE_CHECKLIST = "prove the checklist"
     SEE_ROLES = "see who has which role"
@@ -31,7 +35,7 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-_EVERYBODY = frozenset({Permission.USE_PORTAL, Permission.SEE_PEOPLE})
+_EVERYBODY = frozenset({Permission.USE_PORTAL, Permission.SEE_PEOPLE, Permission.SEE_CUSTOMERS})
 
 
 class Title(NamedTuple):
@@ -52,12 +56,20 @@ TITLES: dict[Role, Title] = {
 
 GRANTS: dict[Role, frozenset[Permission]] = {
     Role.MEMBER: _EVERYBODY,
-    Role.SALES: _EVERYBODY,
+    Role.SALES: _EVERYBODY | {Permission.EDIT_CUSTOMERS, Permission.REASSIGN_CUSTOMERS},
     Role.PEOPLE_TEAM: _EVERYBODY
-    | {Permission.SEE_SIGN_INS, Permission.SEE_PRIVATE, Permission.SYNC_PEOPLE, Permission.DECIDE_REMOVALS},
+    | {
+        Permission.SEE_SIGN_INS,
+        Permission.SEE_PRIVATE,
+        Permission.SYNC_PEOPLE,
+        Permission.DECIDE_REMOVALS,
+        Permission.REASSIGN_CUSTOMERS,
+    },
     Role.OPERATIONS: _EVERYBODY
     | {
         Permission.SYNC_PEOPLE,
+        Permission.SYNC_CUSTOMERS,
+        Permission.REASSIGN_CUSTOMERS,
         Permission.SEE_CHECKLIST,
         Permission.PROVE_CHECKLIST,
         Permission.SEE_ROLES,

@@ -8,7 +8,7 @@ import msgspec
 from psycopg import sql
 
 from muster.errors import Invalid
-from muster.people.search import containing
+from muster.platform.search import containing
 from muster.platform.database import Database
 
 PAGE = 50

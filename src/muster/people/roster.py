@@ -13,7 +13,7 @@ from psycopg.errors import DataError
 from muster.errors import Invalid, NotFound
 from muster.people.history import people_as_of
 from muster.people.person import GONE, Email, Phone, Status
-from muster.people.search import containing, literally, pattern
+from muster.platform.search import containing, literally, pattern
 from muster.platform.database import Database, Statements
 from muster.platform.paging import NOT_OURS, Cursor
 

@@ -1,0 +1,1 @@
+"""Customers: deals, contacts and companies of HubSpot, read from our own copy and edited in HubSpot."""
