@@ -14,9 +14,9 @@ CREATE SEQUENCE crm_reads;
 CREATE TABLE crm_records (
     kind          text NOT NULL CHECK (kind IN ('deals', 'contacts', 'companies')),
     id            text NOT NULL,                 -- HubSpot's hs_object_id
-    fields        jsonb NOT NULL,                -- property → text, as HubSpot holds it; empty ones are left out
+    fields        jsonb NOT NULL,                -- property → text, as HubSpot holds it; none is empty
     name          text NOT NULL,
-    sort_name     text NOT NULL,                 -- folded and unaccented, since the server sorts by code point
+    sort_name     text NOT NULL,                 -- folded, since the server sorts by code point
     search_text   text NOT NULL,
     owner_id      text NOT NULL DEFAULT '',
     pipeline_id   text NOT NULL DEFAULT '',
@@ -31,7 +31,7 @@ CREATE TABLE crm_records (
     contacted_at  timestamptz,                   -- of a deal: notes_last_contacted
     created_at    timestamptz NOT NULL,          -- HubSpot's
     modified_at   timestamptz NOT NULL,          -- HubSpot's
-    read_at       bigint NOT NULL,               -- of crm_reads, before HubSpot was asked for what stands here
+    read_at       bigint NOT NULL,               -- of crm_reads, before HubSpot was asked for this
     seen_at       timestamptz NOT NULL DEFAULT now(), -- when HubSpot last said what stands here
     first_seen_at timestamptz NOT NULL DEFAULT now(),
     changed_at    timestamptz NOT NULL DEFAULT now(),
@@ -198,7 +198,7 @@ CREATE TABLE crm_edits (
     before         jsonb NOT NULL DEFAULT '{}',     -- property → value
     ties           jsonb NOT NULL DEFAULT '[]',     -- of a creation: [kind, id] of what it belongs to
     status         text NOT NULL DEFAULT 'waiting'
-                   CHECK (status IN ('waiting', 'sending', 'unknown', 'done', 'conflict', 'refused', 'withdrawn')),
+        CHECK (status IN ('waiting', 'sending', 'unknown', 'done', 'conflict', 'refused', 'withdrawn')),
     attempts       integer NOT NULL DEFAULT 0,
     next_at        timestamptz NOT NULL DEFAULT now(),
     held_until     timestamptz,                     -- somebody is writing it till then

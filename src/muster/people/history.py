@@ -8,8 +8,8 @@ import msgspec
 from psycopg import sql
 
 from muster.errors import Invalid
-from muster.platform.search import containing
 from muster.platform.database import Database
+from muster.platform.search import containing
 
 PAGE = 50
 BATCH = 1000

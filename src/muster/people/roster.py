@@ -13,9 +13,9 @@ from psycopg.errors import DataError
 from muster.errors import Invalid, NotFound
 from muster.people.history import people_as_of
 from muster.people.person import GONE, Email, Phone, Status
-from muster.platform.search import containing, literally, pattern
 from muster.platform.database import Database, Statements
 from muster.platform.paging import NOT_OURS, Cursor
+from muster.platform.search import containing, literally, pattern
 
 PAGE = 50
 BATCH = 1000
