@@ -131,12 +131,11 @@ def edited(kind: Kind) -> Iterator[Field]:
 
 def name_of(kind: Kind, values: dict[str, str]) -> str:
     """What a record is called, never empty."""
-    match kind:
-        case Kind.DEALS:
-            said = values.get("dealname", "")
-        case Kind.COMPANIES:
-            said = values.get("name", "") or values.get("domain", "")
-        case Kind.CONTACTS:
-            both = f"{values.get('firstname', '')} {values.get('lastname', '')}"
-            said = both.strip() or values.get("email", "")
+    if kind is Kind.CONTACTS:
+        both = f"{values.get('firstname', '')} {values.get('lastname', '')}"
+        said = both.strip() or values.get("email", "")
+    elif kind is Kind.COMPANIES:
+        said = values.get("name", "") or values.get("domain", "")
+    else:
+        said = values.get("dealname", "")
     return said.strip() or f"({kind.one} without a name)"
