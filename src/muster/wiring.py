@@ -25,6 +25,9 @@ from muster.access.session_pages import SessionPages
 from muster.access.settings_page import SettingsPage
 from muster.access.tokens import Tokens
 from muster.access.web import AccessPages
+from muster.crm.catalogue import Catalogues
+from muster.crm.mirror import Mirror
+from muster.crm.owners import Owners
 from muster.dashboard.overview import Overviews
 from muster.dashboard.web import DashboardPages
 from muster.people.api import PeopleApi
@@ -52,7 +55,7 @@ from muster.people.removals_web import RemovalPages
 from muster.people.reporting import ReportingLines
 from muster.people.rereads import Rereads
 from muster.people.roster import Roster
-from muster.people.standing import why_kept_out
+from muster.people.standing import Standings, why_kept_out
 from muster.people.sync import PeopleSync
 from muster.people.sync_log import SyncLog
 from muster.people.syncs_web import SyncPages
@@ -106,6 +109,9 @@ class Portal:
     rereads: Rereads
     removals: Removals
     push: PushChannels
+    mirror: Mirror
+    catalogues: Catalogues
+    owners: Owners
     google_doctor: GoogleDoctor
     proofs: Proofs
     pages: Pages
@@ -189,6 +195,8 @@ def make(settings: Settings, *, application: str) -> Portal:
     roster, history = Roster(database), History(database)
     lines, nesting = ReportingLines(database), Nesting(database)
     people_jobs = PeopleJobs(sync, groups, rereads, push, queues, every=settings.people_sync_every)
+    mirror, catalogues = Mirror(database, busts), Catalogues(database, cache)
+    owners = Owners(database, cache, Standings(database).who_is)
     proofs = Proofs(
         database,
         [
@@ -305,6 +313,9 @@ def make(settings: Settings, *, application: str) -> Portal:
         rereads=rereads,
         removals=removals,
         push=push,
+        mirror=mirror,
+        catalogues=catalogues,
+        owners=owners,
         google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
         proofs=proofs,
         pages=pages,
