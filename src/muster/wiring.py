@@ -28,7 +28,11 @@ from muster.access.web import AccessPages
 from muster.crm.catalogue import Catalogues
 from muster.crm.mirror import Mirror
 from muster.crm.owners import Owners
-from muster.dashboard.overview import Overviews
+from muster.dashboard.customer_metrics import CustomerMetrics
+from muster.dashboard.metrics import Metrics
+from muster.dashboard.people_metrics import PeopleMetrics, SeatPrice
+from muster.dashboard.snapshots import Snapshots
+from muster.dashboard.sources import Sources
 from muster.dashboard.web import DashboardPages
 from muster.people.api import PeopleApi
 from muster.people.changes_web import ChangePages
@@ -112,6 +116,8 @@ class Portal:
     mirror: Mirror
     catalogues: Catalogues
     owners: Owners
+    metrics: Metrics
+    snapshots: Snapshots
     google_doctor: GoogleDoctor
     proofs: Proofs
     pages: Pages
@@ -149,7 +155,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     http = outbound.client(_destinations(settings))
     sessions = Sessions(client, idle=settings.session_idle)
     heartbeats = Heartbeats(database)
-    rights = RightsBook(database, RightsCache(client), groups_of=group_ids_of)
+    rights = RightsBook(database, RightsCache(client), busts, groups_of=group_ids_of)
     accounts = Accounts(
         database, sessions, rights, admin_emails=settings.admin_emails, why_kept_out=why_kept_out
     )
@@ -186,17 +192,25 @@ def make(settings: Settings, *, application: str) -> Portal:
     forms = Csrf(key, fallbacks)
     site = Site(public_url=settings.public_url, development=settings.environment == "development")
     pages = Pages(forms, sandbox=settings.is_sandbox)
-    copy = DirectoryCopy(database, accounts)
+    copy = DirectoryCopy(database, accounts, busts)
     removals = Removals(database, copy, percent=settings.people_removal_percent)
     rereads = Rereads(database, directory, copy, removals)
     push = PushChannels(database, directory, address=_push_address(settings))
-    sync = PeopleSync(database, directory, copy, removals, accounts, push)
-    groups = GroupSync(database, directory, copy, members_changed=rights.members_changed)
+    sync = PeopleSync(database, directory, copy, removals, accounts, push, busts)
+    groups = GroupSync(database, directory, copy, busts, members_changed=rights.members_changed)
     roster, history = Roster(database), History(database)
     lines, nesting = ReportingLines(database), Nesting(database)
     people_jobs = PeopleJobs(sync, groups, rereads, push, queues, every=settings.people_sync_every)
     mirror, catalogues = Mirror(database, busts), Catalogues(database, cache)
     owners = Owners(database, cache, Standings(database).who_is)
+    metrics = Metrics(
+        cache,
+        [
+            *PeopleMetrics(database, seat_price=SeatPrice.of(settings.seat_price)).metrics(),
+            *CustomerMetrics(database, owners, catalogues).metrics(),
+        ],
+    )
+    snapshots = Snapshots(database, metrics, busts)
     proofs = Proofs(
         database,
         [
@@ -244,7 +258,9 @@ def make(settings: Settings, *, application: str) -> Portal:
         [
             *HealthPages(database, client, queues, heartbeats).routes(),
             *access.routes(),
-            *DashboardPages(Overviews(database), removals, pages, checklist=proofs.tally).routes(),
+            *DashboardPages(
+                metrics, snapshots, Sources(database), removals, pages, checklist=proofs.tally
+            ).routes(),
             *ChangePages(history, sync, pages).routes(),
             *SyncPages(
                 SyncLog(database),
@@ -316,6 +332,8 @@ def make(settings: Settings, *, application: str) -> Portal:
         mirror=mirror,
         catalogues=catalogues,
         owners=owners,
+        metrics=metrics,
+        snapshots=snapshots,
         google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
         proofs=proofs,
         pages=pages,
@@ -325,6 +343,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             *people_jobs.jobs(),
             *AccessJobs(accounts, rights, audit_log).jobs(),
             *busts.jobs(),
+            *snapshots.jobs(),
             *ReadinessJobs(proofs).jobs(),
         ),
     )

@@ -38,7 +38,8 @@ ChangeId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
 class ListPeople(msgspec.Struct, frozen=True, kw_only=True):
     """`after` and `before` are cursors that an earlier page gave. `org_unit` includes all below it, `manager`
-    is an address, and `as_of` a date, whose end is meant, or a time.
+    is an address, and `as_of` a date, whose end is meant, or a time. `two_step` (on, off) and `idle_days`
+    (nobody has signed in for so long) are of those who may sign in, for whoever may see how they do.
     """
 
     q: str = ""
@@ -47,6 +48,8 @@ class ListPeople(msgspec.Struct, frozen=True, kw_only=True):
     org_unit: str = ""
     manager: str = ""
     admins: bool = False
+    two_step: str = ""
+    idle_days: Annotated[int, msgspec.Meta(ge=0, le=3650)] = 0
     as_of: str = ""
     sort: str = "name"
     after: str = ""
@@ -62,6 +65,8 @@ class ListPeople(msgspec.Struct, frozen=True, kw_only=True):
             org_unit=self.org_unit,
             manager=self.manager,
             admins=self.admins,
+            two_step=self.two_step,
+            idle_days=self.idle_days,
             as_of=wording.moment_of(self.as_of),
             sort=self.sort,
         )
@@ -147,6 +152,7 @@ class PeoplePages:
             synced_at=await self._sync.synced_at(),
             may_sync=request.actor.may(Permission.SYNC_PEOPLE),
             sees_sign_ins=sees,
+            idle_choices=sorted({30, 60, 90, 180, 365, asked.idle_days} - {0}),
             removal_waiting=await self._removals.find_waiting()
             if request.actor.may(Permission.DECIDE_REMOVALS)
             else None,
@@ -241,10 +247,11 @@ _SIGN_IN_COLUMNS: dict[str, Callable[[PersonRow], object]] = {"Last sign-in": la
 
 
 def allowed(request: Request, asked: ListPeople) -> Filter:
-    """What is looked for; an order tells as much as a column does. Raises NotAllowed and Invalid."""
-    if _tells(asked.sort) and not request.actor.may(Permission.SEE_SIGN_INS):
+    """What is looked for; a filter or an order tells as much as a column does. Raises NotAllowed, Invalid."""
+    wanted = asked.filter()
+    if wanted.tells_sign_ins and not request.actor.may(Permission.SEE_SIGN_INS):
         raise NotAllowed(f"Your role does not let you {Permission.SEE_SIGN_INS}.")
-    return asked.filter()
+    return wanted
 
 
 async def check_known(history: History, as_of: datetime | None) -> None:
