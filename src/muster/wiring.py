@@ -31,6 +31,7 @@ from muster.crm.owners import Owners
 from muster.dashboard.customer_metrics import CustomerMetrics
 from muster.dashboard.metrics import Metrics
 from muster.dashboard.people_metrics import PeopleMetrics, SeatPrice
+from muster.dashboard.probes import HookProbes
 from muster.dashboard.snapshots import Snapshots
 from muster.dashboard.sources import Sources
 from muster.dashboard.web import DashboardPages
@@ -151,6 +152,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     cache_client = redis.connect_briefly(settings.redis_url.reveal())
     cache = Cache(cache_client)
     busts = Busts(database, cache)
+    other = Cache(cache_client)  # for probes, which read as another process would
     queues = Queues(settings.redis_url.reveal())
     http = outbound.client(_destinations(settings))
     sessions = Sessions(client, idle=settings.session_idle)
@@ -216,7 +218,8 @@ def make(settings: Settings, *, application: str) -> Portal:
         [
             *DatabaseProbes(database).probes(),
             *RedisProbes(client, sessions).probes(),
-            *CacheProbes(cache, Cache(cache_client), busts, database, redis=client).probes(),
+            *CacheProbes(cache, other, busts, database, redis=client).probes(),
+            *HookProbes(other, database, copy, mirror, probe_account).probes(),
             *JobProbes(queues, heartbeats, CANARY).probes(),
             *HeaderProbe(http, settings.public_url).probes(),
             *FrontDoor(http, sessions, google, site, probe_account=probe_account).probes(),

@@ -106,7 +106,7 @@ def _bar(point: Bar, y: int, peak: float) -> Markup:
     ).format(
         label=point.label,
         short=_shortened(point.label),
-        value=point.words or f"{point.value:,}",
+        value=point.words or f"{point.value:,.0f}",
         y=y,
         text_y=y + 16,
         width=round(width, 1),

@@ -1,6 +1,6 @@
 """Metrics of customers: what is open, who owns it, and what nobody looks after."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
@@ -19,6 +19,7 @@ from muster.dashboard.metrics import Figure, Metric, Picture, Row, Section, Sour
 from muster.platform.database import Database
 
 STALLED_DAYS = 30
+SHOWN = 12
 OUT = (Standing.SUSPENDED, Standing.ARCHIVED, Standing.DELETED)
 
 _DEALS, _WHO = kind_tag(Kind.DEALS), (OWNERS, PEOPLE_TAG)
@@ -185,6 +186,7 @@ class CustomerMetrics:
 
         return await self._pipeline(
             groups,
+            _totals(groups),
             lambda one: Row(
                 label=label(one),
                 value=float(one.amount),
@@ -197,8 +199,12 @@ class CustomerMetrics:
     async def pipeline_by_owner(self) -> Value:
         names = {owner.id: owner.name for owner in await self._owners.list_all()}
         groups = await self._database.rows(_Group, _BY_OWNER)
+        owning = Figure(
+            name="owners", label="owners with open deals", value=len({one.key for one in groups if one.key})
+        )
         return await self._pipeline(
             groups,
+            [owning],
             lambda one: Row(
                 label=names.get(one.key, f"Owner {one.key}") if one.key else "Nobody",
                 value=float(one.amount),
@@ -208,26 +214,20 @@ class CustomerMetrics:
             ),
         )
 
-    async def _pipeline(self, groups: Sequence["_Group"], row: Callable[["_Group"], Row]) -> Value:
-        """Amounts of unlike currencies do not add up: the one most deals are in is drawn, all are told."""
+    async def _pipeline(
+        self, groups: Sequence["_Group"], figures: list[Figure], row: Callable[["_Group"], Row]
+    ) -> Value:
+        """Amounts of unlike currencies do not add up: the one most deals are in is drawn."""
         if not groups and not await self._is_synced():
             return _NOTHING
-        totals: dict[str, _Total] = defaultdict(_Total)
+        deals = Counter[str]()
         for one in groups:
-            totals[one.currency].add(one)
-        ordered = sorted(totals, key=lambda currency: (-totals[currency].deals, currency))
-        figures = [Figure(name="deals", label="Open deals", value=sum(one.deals for one in groups))]
-        for currency in ordered:
-            total, unit = totals[currency], currency or "no currency"
-            figures += [
-                Figure(name=f"amount_{unit}", label="open", value=float(total.amount), unit=unit),
-                Figure(name=f"weighted_{unit}", label="likely", value=float(total.weighted), unit=unit),
-            ]
-        drawn = ordered[0] if ordered else ""
+            deals[one.currency] += one.deals
+        drawn = deals.most_common(1)[0][0] if deals else ""
         return Value(
             figures=figures,
-            rows=[row(one) for one in groups if one.currency == drawn],
-            note=f"The picture is of deals in {drawn or 'no currency'}." if len(ordered) > 1 else "",
+            rows=_folded([row(one) for one in groups if one.currency == drawn]),
+            note=f"The picture is of deals in {drawn or 'no currency'}." if len(deals) > 1 else "",
         )
 
     async def _is_synced(self) -> bool:
@@ -235,7 +235,38 @@ class CustomerMetrics:
         return bool(await self._database.value("SELECT EXISTS (SELECT FROM crm_records)"))
 
 
-_NOTHING = Value(note="Nothing has been read from HubSpot yet.")
+_NOTHING = Value(
+    note="Nothing has been read from HubSpot yet: HUBSPOT_TOKEN must be set, and a first sync be run."
+)
+
+
+def _totals(groups: Sequence["_Group"]) -> list[Figure]:
+    """How many deals, and for each currency, the most usual first, what they come to."""
+    totals: dict[str, _Total] = defaultdict(_Total)
+    for one in groups:
+        totals[one.currency].add(one)
+    figures = [Figure(name="deals", label="open deals", value=sum(one.deals for one in groups))]
+    for currency in sorted(totals, key=lambda currency: (-totals[currency].deals, currency)):
+        total, unit = totals[currency], currency or "no currency"
+        figures += [
+            Figure(name=f"amount_{unit}", label="open", value=float(total.amount), unit=unit),
+            Figure(name=f"weighted_{unit}", label="likely", value=float(total.weighted), unit=unit),
+        ]
+    return figures
+
+
+def _folded(rows: Sequence[Row]) -> list[Row]:
+    """No more than a picture holds; the last ones are added up."""
+    if len(rows) <= SHOWN:
+        return list(rows)
+    rest = rows[SHOWN - 1 :]
+    together = Row(
+        label=f"{len(rest)} others",
+        value=sum(one.value for one in rest),
+        part=sum(one.part or 0 for one in rest),
+        unit=rest[0].unit,
+    )
+    return [*rows[: SHOWN - 1], together]
 
 
 def _counted(sums: Sequence["_Sum"], *, name: str, href: str, is_worry: bool = False) -> list[Figure]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from muster.access.roles import Permission
-from muster.errors import MusterError
+from muster.errors import Unavailable
 from muster.platform.actor import Actor
 from muster.platform.cache import LONGEST, Cache, Cached, Want
 from muster.platform.database import Database, Parameters, Statement
@@ -127,6 +127,8 @@ class Metric:
     href_may: Permission | None = None
     picture: Picture = Picture.NONE
     ttl: timedelta = TTL
+    is_followed: bool = True
+    """Whether its first figure of one day compares with that of another."""
 
     def href_for(self, actor: Actor) -> str:
         return self.href if self.href_may is None or actor.may(self.href_may) else ""
@@ -183,9 +185,12 @@ def _want(metric: Metric) -> Want[Value]:
 def _reading(metric: Metric, found: Cached[Value] | Exception) -> Reading:
     if isinstance(found, Cached):
         return Reading(metric=metric, value=found.value, as_of=found.made_at, is_stale=found.is_stale)
-    is_expected = isinstance(found, MusterError)
-    logger.error("metric_failed", metric=metric.id, exc_info=None if is_expected else found, error=str(found))
-    problem = f"{found}." if is_expected else "It could not be read; the log says why."
+    if isinstance(found, Unavailable):
+        logger.warning("metric_unread", metric=metric.id, error=str(found))
+        problem = "A server of Muster's own does not answer."
+    else:
+        logger.error("metric_failed", metric=metric.id, exc_info=found)
+        problem = "This is a fault of Muster's own; it has been written down."
     return Reading(metric=metric, value=None, as_of=None, problem=problem)
 
 

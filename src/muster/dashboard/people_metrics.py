@@ -23,6 +23,7 @@ from muster.dashboard.metrics import (
 from muster.people.tags import PEOPLE
 from muster.platform.database import Database
 
+HEADCOUNT = "people.headcount"
 MONTHS = 12
 NEWCOMERS = 8
 IDLE_DAYS = (30, 60, 90)
@@ -50,7 +51,7 @@ class PeopleMetrics:
     def metrics(self) -> list[Metric]:
         return [
             _of_people(
-                id="people.headcount",
+                id=HEADCOUNT,
                 title="Headcount",
                 question="How many people does the directory hold, and how do they stand?",
                 read=self.headcount,
@@ -61,6 +62,7 @@ class PeopleMetrics:
                 title="Joined and left",
                 question="How many people came and went, month by month?",
                 read=self.turnover,
+                is_followed=False,
                 href="/people/changes",
                 picture=Picture.MONTHS,
             ),
@@ -69,6 +71,7 @@ class PeopleMetrics:
                 title="Departments",
                 question="How many people are in which department?",
                 read=self.departments,
+                is_followed=False,
                 href="/people?sort=department",
                 picture=Picture.BARS,
             ),
@@ -77,6 +80,7 @@ class PeopleMetrics:
                 title="New colleagues",
                 question="Who has joined within the last 30 days?",
                 read=self.newcomers,
+                is_followed=False,
                 href="/people?sort=-joined",
                 picture=Picture.PEOPLE,
             ),
@@ -346,7 +350,7 @@ WITH months AS (
     WHERE removed_at >= (SELECT min(month) FROM months) GROUP BY 1
 ), told AS (
     -- What the last snapshot of a month knew is kept, whatever is deleted or restored since.
-    SELECT date_trunc('month', day) AS month, max(value) FILTER (WHERE name = 'joined') AS joined,
+    SELECT date_trunc('month', day) AS of_month, max(value) FILTER (WHERE name = 'joined') AS joined,
         max(value) FILTER (WHERE name = 'left') AS left_
     FROM (
         SELECT DISTINCT ON (date_trunc('month', day), name) day, name, value FROM metric_snapshots
@@ -357,7 +361,7 @@ WITH months AS (
 SELECT month::date AS month, GREATEST(COALESCE(joined.n, 0), told.joined)::int AS joined,
     GREATEST(COALESCE(left_.n, 0), told.left_)::int AS left
 FROM months LEFT JOIN joined USING (month) LEFT JOIN left_ USING (month)
-    LEFT JOIN told ON told.month = months.month AND months.month < date_trunc('month', now())
+    LEFT JOIN told ON of_month = month AND month < date_trunc('month', now())
 ORDER BY month
 """
 

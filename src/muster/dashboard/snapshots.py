@@ -39,7 +39,7 @@ class Snapshots:
         """Keep what every metric says now as today's; how many figures. One that fails leaves out its own."""
         readings = await self._metrics.read(self._metrics.all)
         kept = [
-            (reading.metric.id, figure.name, place, figure.unit, figure.value)
+            (reading.metric.id, figure.name, place, figure.unit, float(figure.value))
             for reading in readings
             if reading.value and not reading.is_stale
             for place, figure in enumerate(reading.value.figures)

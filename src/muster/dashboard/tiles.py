@@ -34,7 +34,7 @@ class Tile(msgspec.Struct, frozen=True, kw_only=True):
     first: Number | None
     numbers: list[Number]
     picture: Markup | None
-    legend: list[str]
+    legend: list[tuple[str, str]]
     months: list[tuple[str, int, int]]
     people: list[Newcomer]
     note: str
@@ -61,6 +61,7 @@ class Tile(msgspec.Struct, frozen=True, kw_only=True):
 def tile(reading: Reading, actor: Actor, points: Sequence[Point]) -> Tile:
     """As `actor` may see it: without links to what they may not open."""
     metric, value = reading.metric, reading.value
+    points = points if metric.is_followed else []
     leads = metric.href_for(actor)
     numbers = [_number(one) for one in value.figures] if value else []
     return Tile(
@@ -111,8 +112,8 @@ def _number(one: Figure) -> Number:
 
 
 _LEGENDS = {
-    Picture.MONTHS: ["Joined", "Left"],
-    Picture.PARTS: ["Open", "Likely, by the stage's probability"],
+    Picture.MONTHS: [("first", "Joined"), ("second", "Left")],
+    Picture.PARTS: [("whole", "Open"), ("first", "Likely, by the stage's probability")],
 }
 
 
@@ -133,7 +134,9 @@ def _lengths(rows: Iterable[Row], title: str) -> Markup:
 def _parts(rows: Iterable[Row], title: str) -> Markup:
     return charts.bars(
         [
-            charts.Bar(row.label, row.value, row.href or None, row.part, words(row.value, row.unit or " "))
+            charts.Bar(
+                row.label, row.value, row.href or None, row.part, words(row.value, row.unit or " ").strip()
+            )
             for row in rows
         ],
         title=title,
@@ -174,5 +177,6 @@ def _since(points: Sequence[Point]) -> str:
     if len(points) < 2:
         return ""
     moved, days = points[-1].value - points[0].value, (points[-1].day - points[0].day).days
-    lapse = f"in {days} {'day' if days == 1 else 'days'}"
-    return f"{'+' if moved > 0 else '−'}{_plain(abs(moved))} {lapse}" if moved else f"unchanged {lapse}"
+    if not moved:
+        return "unchanged"
+    return f"{'+' if moved > 0 else '−'}{_plain(abs(moved))} in {days} {'day' if days == 1 else 'days'}"

@@ -1,6 +1,6 @@
 """The first page, and the same numbers for programs."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from muster.access.roles import Permission
 from muster.dashboard.metrics import Figure, Metrics, Month, Newcomer, Reading, Row, Section, Source
+from muster.dashboard.people_metrics import HEADCOUNT
 from muster.dashboard.snapshots import Kept, Snapshots
 from muster.dashboard.sources import Sources
 from muster.dashboard.tiles import tile
@@ -116,6 +117,7 @@ class DashboardPages:
                 for section in Section
                 if any(one.section is section for one in tiles)
             },
+            is_empty=_holds_nobody(readings),
             health=health,
             is_live=any(one.is_running for one in health.values()),
             checklist=await self._checklist() if actor.may(Permission.SEE_CHECKLIST) else None,
@@ -143,6 +145,12 @@ class DashboardPages:
         if metric is None:
             raise NotFound("There is no metric of this name, or you may not see it.")
         return HistoryAnswer(id=metric.id, figures=await self._snapshots.history(metric, days=asked.days))
+
+
+def _holds_nobody(readings: Sequence[Reading]) -> bool:
+    """Whether the directory is known to be empty."""
+    headcount = next((one.value for one in readings if one.metric.id == HEADCOUNT), None)
+    return headcount is not None and not headcount.figures[0].value
 
 
 def _answer(reading: Reading, request: Request) -> MetricAnswer:
