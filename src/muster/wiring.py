@@ -28,6 +28,7 @@ from muster.access.web import AccessPages
 from muster.crm.catalogue import Catalogues
 from muster.crm.mirror import Mirror
 from muster.crm.owners import Owners
+from muster.crm.portfolio import Portfolios
 from muster.dashboard.customer_metrics import CustomerMetrics
 from muster.dashboard.metrics import Metrics
 from muster.dashboard.people_metrics import PeopleMetrics, SeatPrice
@@ -290,6 +291,7 @@ def make(settings: Settings, *, application: str) -> Portal:
                 lines=lines,
                 nesting=nesting,
                 photos=Photos(directory.impatient(), cache),
+                deals=Portfolios(database, owners, catalogues, cache).of,
             ).routes(),
             *PushHook(push, people_jobs).routes(),
             *ChecklistPages(database, proofs, pages).routes(),

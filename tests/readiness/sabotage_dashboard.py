@@ -9,9 +9,12 @@ from tests.readiness.sabotage import Siege, saboteur
 
 @saboteur("cache.hooks", sees="a change of a person was not written down: a crash would lose its bust")
 async def no_bust_is_written_down(siege: Siege) -> AsyncIterator[None]:
-    await siege.sql("CREATE RULE lost AS ON INSERT TO cache_busts DO INSTEAD NOTHING")
+    await siege.sql(
+        "CREATE FUNCTION lost() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "CREATE TRIGGER lost BEFORE INSERT ON cache_busts FOR EACH ROW EXECUTE FUNCTION lost()",
+    )
     yield
-    await siege.sql("DROP RULE lost ON cache_busts")
+    await siege.sql("DROP TRIGGER lost ON cache_busts", "DROP FUNCTION lost()")
 
 
 @saboteur("cache.hooks", sees="was still read 0:00:02 after its bust: of a person")
@@ -21,10 +24,8 @@ async def somebody_keeps_what_was_before_a_change_of_people(siege: Siege) -> Asy
 
     async def store_and_store() -> None:
         while not over.is_set():
-            async for key in redis.scan_iter(match="cache:v*:canary:*", count=1000):
-                if b"people" in (await redis.hget(key, "tags") or b""):
-                    await redis.hset(key, mapping={"value": b"\x01", "n": 10**12})
-            await asyncio.sleep(0.001)
+            await redis.eval(_STORE, 0)
+            await asyncio.sleep(0)
 
     storing = asyncio.create_task(store_and_store())
     yield
@@ -32,6 +33,16 @@ async def somebody_keeps_what_was_before_a_change_of_people(siege: Siege) -> Asy
     await storing
     async for key in redis.scan_iter(match="cache:v*:canary:*", count=1000):
         await redis.delete(key)
+
+
+_STORE = """
+for _, key in ipairs(redis.call('KEYS', 'cache:v*:canary:*')) do
+  local tags = redis.call('HGET', key, 'tags')
+  if tags and cmsgpack.unpack(tags)[1] == 'people' then
+    redis.call('HSET', key, 'value', string.char(1), 'n', 10^12)
+  end
+end
+"""
 
 
 @saboteur("cache.hooks", sees="a role given was not seen by its account")

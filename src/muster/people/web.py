@@ -1,6 +1,6 @@
 """People, as pages and CSV."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from urllib.parse import quote, urlencode
@@ -33,6 +33,9 @@ _TABS = {
     Status.PURGED: "Gone for good",
 }
 _CHANGES = 20
+
+Owned = Callable[[str], Awaitable[object | None]]
+"""By Google's id, what somebody owns in another slice, whose template shows it; None for nothing."""
 ChangeId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
 
@@ -92,6 +95,7 @@ class PeoplePages:
         lines: ReportingLines,
         nesting: Nesting,
         photos: Photos,
+        deals: Owned,
     ) -> None:
         self._roster = roster
         self._sync = sync
@@ -101,6 +105,7 @@ class PeoplePages:
         self._lines = lines
         self._nesting = nesting
         self._photos = photos
+        self._deals = deals
 
     def routes(self) -> list[Route]:
         see = Permission.SEE_PEOPLE
@@ -181,6 +186,7 @@ class PeoplePages:
                 request, "person_unknown.html", title=now.name, status=404, person=now, as_of=as_of
             )
         sees = wording.seen_fields(request.actor)
+        sees_deals = request.actor.may(Permission.SEE_CUSTOMERS) and as_of is None
         history = await self._history.page(
             ChangeFilter(sees=sees, google_id=google_id, until=as_of and as_of + timedelta(microseconds=1)),
             before=asked.before,
@@ -209,6 +215,8 @@ class PeoplePages:
             if history.newer
             else None,
             synced_at=await self._sync.synced_at(),
+            sees_deals=sees_deals,
+            portfolio=await self._deals(google_id) if sees_deals else None,
             sees_sign_ins=request.actor.may(Permission.SEE_SIGN_INS),
             sees_private=request.actor.may(Permission.SEE_PRIVATE),
         )
