@@ -10,7 +10,8 @@ from muster.dashboard import charts
 from muster.dashboard.metrics import Figure, Newcomer, Picture, Point, Reading, Row, Section
 from muster.platform.actor import Actor
 
-_STEPS = ((1e9, "bn"), (1e6, "m"), (1e4, "k"))
+_STEPS = ((1e9, 1e9, "bn"), (1e6, 1e6, "m"), (1e4, 1e3, "k"))
+"""From which value on it is said in which unit."""
 
 
 class Number(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +92,7 @@ def words(value: float, unit: str = "") -> str:
         return f"{_plain(value)} %"
     if not unit:
         return _plain(value)
-    size, letter = next(((size, letter) for size, letter in _STEPS if abs(value) >= size), (1, ""))
+    size, letter = next(((size, letter) for least, size, letter in _STEPS if abs(value) >= least), (1.0, ""))
     scaled = value / size
     digits = 0 if not letter or abs(scaled) >= 100 else 1 if abs(scaled) >= 10 else 2
     return f"{scaled:,.{digits}f}{letter} {unit}"
