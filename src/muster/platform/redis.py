@@ -6,7 +6,13 @@ from contextlib import contextmanager
 from redis.asyncio import Redis as _Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import (
+    BusyLoadingError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -20,6 +26,8 @@ CACHE = "cache:"
 QUEUE = "queue:"
 PREFIXES = (SESSIONS, CACHE, QUEUE)
 """Every key Muster writes begins with one of these."""
+
+_TAKES_NO_WRITES = ("NOREPLICAS", "MISCONF")
 
 
 def connect(url: str) -> Redis:
@@ -70,6 +78,13 @@ def answering() -> Iterator[None]:
     try:
         yield
     except ResponseError as error:
-        raise Unavailable(f"Redis refused: {error}") from error
+        raise Unavailable(f"Redis refused: {error}", row=_row_about(error)) from error
     except (RedisError, OSError) as error:
-        raise Unavailable(f"Redis does not answer: {error}") from error
+        raise Unavailable(f"Redis does not answer: {error}", row="redis.persistence") from error
+
+
+def _row_about(refusal: ResponseError) -> str:
+    if isinstance(refusal, OutOfMemoryError):
+        return "redis.policy"
+    takes_none = isinstance(refusal, ReadOnlyError) or str(refusal).startswith(_TAKES_NO_WRITES)
+    return "redis.persistence" if takes_none else ""
