@@ -64,7 +64,7 @@ async def test_without_redis_hostile_sign_ins_were_not_tried(siege: Siege):
         judged = await siege.judged("signin.refuses")
 
     assert evidence(judged).startswith("nothing could be tried: Redis refused: NOREPLICAS")
-    assert evidence(judged).endswith("see redis.persistence")
+    assert evidence(judged).endswith("see sessions.stored")
 
 
 @pytest.mark.parametrize("row", ["signin.refuses", "web.csrf", "web.limits"])

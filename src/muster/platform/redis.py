@@ -27,8 +27,6 @@ QUEUE = "queue:"
 PREFIXES = (SESSIONS, CACHE, QUEUE)
 """Every key Muster writes begins with one of these."""
 
-_TAKES_NO_WRITES = ("NOREPLICAS", "MISCONF")
-
 
 def connect(url: str) -> Redis:
     """A client for requests: it fails within about four seconds rather than keep a page waiting.
@@ -86,5 +84,7 @@ def answering() -> Iterator[None]:
 def _row_about(refusal: ResponseError) -> str:
     if isinstance(refusal, OutOfMemoryError):
         return "redis.policy"
-    takes_none = isinstance(refusal, ReadOnlyError) or str(refusal).startswith(_TAKES_NO_WRITES)
-    return "redis.persistence" if takes_none else ""
+    if str(refusal).startswith("MISCONF"):  # what was written before did not reach the disk
+        return "redis.persistence"
+    takes_no_writes = isinstance(refusal, ReadOnlyError) or str(refusal).startswith("NOREPLICAS")
+    return "sessions.stored" if takes_no_writes else ""

@@ -59,8 +59,8 @@ ROWS = (
         title="Persistence",
         promise="Every write goes to the append-only file; where the server tells, on disk within a second.",
         remedy="If it does not answer, see whether the server of REDIS_URL runs and is reached from here; `muster "
-        "config` shows the address. If it takes no writes, look for a full disk, or a replica in its place. Else set "
-        "appendonly yes and appendfsync everysec (or always), in its configuration or the provider's console.",
+        "config` shows the address. Else set appendonly yes and appendfsync everysec (or always), in its configuration "
+        "or the provider's console. If the last write failed, look for a full disk.",
         survives="process kill; power loss but for the last second",
     ),
     Row(
@@ -82,7 +82,7 @@ ROWS = (
         group=ACCESS,
         title="Sessions",
         promise="A session is kept under sess:, ends within 24 hours, and once ended opens nothing.",
-        remedy="See that Redis takes writes (redis.persistence) and that nothing else changes keys under sess:.",
+        remedy="See that Redis takes writes: that it is no replica and waits for none that it lacks (min-replicas-to-write); and that nothing else changes keys under sess:.",
     ),
     Row(
         id="signin.discovery",
@@ -103,7 +103,7 @@ ROWS = (
         group=ACCESS,
         title="Security headers",
         promise="A page served at PUBLIC_URL carries every protective header, with a fresh script nonce.",
-        remedy="See that the web runs (`muster web`), that PUBLIC_URL leads to it, and whether a proxy before it strips or rewrites headers.",
+        remedy="See that the web runs (`muster web`; its log names what fails), that PUBLIC_URL leads to it, and whether a proxy before it strips or rewrites headers.",
     ),
     Row(
         id="access.roles",
