@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from tests.readiness.away import nobody, without_redis
+from tests.readiness.away import nobody, silence, without_redis
 from tests.readiness.between import Passing
 from tests.readiness.sabotage import Siege, redis_set
 from tests.town import Town
@@ -109,6 +109,16 @@ async def test_without_google_hostile_sign_ins_were_not_tried(siege: Siege):
 
     assert evidence(judged) == (
         "nothing could be tried: Google: sign-in answered 503; try again in a minute; see signin.discovery"
+    )
+
+
+async def test_a_google_that_is_silent_is_named_before_time_is_up(siege: Siege):
+    with silence() as somewhere:
+        mute = replace(siege.town.portal.settings, google_issuer=f"http://{somewhere}")
+        judged = await judged_by_another(siege, mute)
+
+    assert evidence(judged) == (
+        "nothing could be tried: Google: sign-in is silent for 4 s; see signin.discovery"
     )
 
 

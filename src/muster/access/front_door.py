@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from muster.access.gate import Site
 from muster.access.google_signin import GoogleSignIn, SignInRefused
 from muster.access.probe_account import ProbeAccount
-from muster.errors import Unavailable, VendorError
+from muster.errors import Unavailable, VendorDown, VendorError
 from muster.platform.probe import Failed, NotTried, Probe
 from muster.platform.rate_limit import READING, Limit
 from muster.platform.sessions import Session, Sessions
@@ -28,6 +28,9 @@ _LEFT = re.compile(rf'"{READING.name}";r=(\d+)')
 _AT_ONCE = 8
 _FEW = Limit(name="probe", times=3, per=timedelta(minutes=1), fails_open=False)
 _GOOGLE, _FRONT = "signin.discovery", "web.headers"
+_GOOGLE_WITHIN, _ALL_WITHIN = 4.0, 15.0
+"""Seconds: less than a probe is given, so that who was silent is named."""
+
 _ROWS = {
     "redis": "redis.persistence",
     "postgresql": "postgresql.answers",
@@ -129,9 +132,13 @@ class FrontDoor:
     async def sign_in(self) -> str:
         """Come back from Google as those would who never went there, or went as somebody else."""
         try:
-            return await self._try_the_back_door()
+            async with asyncio.timeout(_ALL_WITHIN):
+                await self._see_google()
+                return await self._try_the_back_door()
         except VendorError as error:
             raise NotTried(str(error), row=_GOOGLE) from error
+        except TimeoutError as error:
+            raise NotTried(f"it took longer than {_ALL_WITHIN:.0f} s", row=_FRONT) from error
 
     async def _try_the_back_door(self) -> str:
         state, browser = await self._begun()
@@ -198,7 +205,7 @@ class FrontDoor:
         """Why the portal cannot do what it was asked, as far as it can be found out from here."""
         try:
             await self._sessions.admit(None, f"probe:{secrets.token_hex(8)}", _FEW)
-            await self._google.metadata(fresh=True)
+            await self._see_google()
         except Unavailable as error:
             return NotTried(str(error), row=error.row or "sessions.stored")
         except VendorError as error:
@@ -206,6 +213,14 @@ class FrontDoor:
         if down := await self._find_component_down():
             return NotTried(f"the portal's /readyz fails for {down}, and {seen}", row=_ROWS[down])
         return NotTried(seen, row=_FRONT)
+
+    async def _see_google(self) -> None:
+        """Raises VendorError unless Google's sign-in answers."""
+        try:
+            async with asyncio.timeout(_GOOGLE_WITHIN):
+                await self._google.metadata(fresh=True)
+        except TimeoutError as error:
+            raise VendorDown("Google", f"sign-in is silent for {_GOOGLE_WITHIN:.0f} s") from error
 
     async def _find_component_down(self) -> str | None:
         try:
