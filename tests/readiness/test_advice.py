@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from tests.readiness.away import nobody, silence, without_redis
 from tests.readiness.between import Passing
-from tests.readiness.sabotage import Siege, redis_set
+from tests.readiness.sabotage import Siege
+from tests.readiness.sabotage.servers import redis_set
 from tests.town import Town
 
 from muster.errors import Unavailable
