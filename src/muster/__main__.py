@@ -178,7 +178,10 @@ def revoke_role(holder: str, role: str, *, is_group: bool) -> None:
 @roles.command("list")
 @click.option("--json", "as_json", is_flag=True, help='One JSON object: {"people": […], "groups": […], …}')
 def list_roles(*, as_json: bool) -> None:
-    """List who has which role, and what each role may do."""
+    """List who has a role beside member, and by whom.
+
+    With --json also what each role may do.
+    """
     from muster.commands import list_roles as run
 
     _run(run(_settings("command"), as_json=as_json))

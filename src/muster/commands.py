@@ -297,7 +297,8 @@ def _as_json(checked: Checked) -> dict[str, Any]:
                 "took_ms": judged.proof.took_ms if judged.proof else None,
                 "half_life_seconds": int(judged.row.half_life.total_seconds()),
                 "survives": judged.row.survives,
-                "remedy": judged.row.remedy,
+                "remedy": judged.remedy,
+                "mend_first": judged.mend_first.id if judged.mend_first else None,
             }
             for judged in checked.rows
         ],
@@ -313,10 +314,13 @@ def _print_table(checked: Checked) -> None:
         evidence = judged.proof.evidence if judged.proof else ""
         table.add_row(_MARKS[judged.status], judged.row.id, _plain(evidence), _good_for(judged))
     console.print(table)
-    for judged in checked.rows:
-        if judged.status is Status.FAILED:
-            console.print(f"\n[red]{judged.row.id}[/]: {_plain(judged.row.promise)}")
-            console.print(f"  [dim]What to do:[/] {_plain(judged.row.remedy)}")
+    failed = {judged.row.id: judged for judged in checked.rows if judged.status is Status.FAILED}
+    for row_id, judged in failed.items():
+        # One server that is away takes many rows with it, and its remedy is told where it is due.
+        first = judged.mend_first.id if judged.mend_first else ""
+        remedy = f"First mend {first}." if first in failed else judged.remedy
+        console.print(f"\n[red]{row_id}[/]: {_plain(judged.row.promise)}")
+        console.print(f"  [dim]What to do:[/] {_plain(remedy)}")
     counts = tally(checked.rows)
     console.print("\n" + ", ".join(f"{n} {status}" for status, n in counts.items() if n))
     if not checked.kept:

@@ -6,7 +6,13 @@ from contextlib import contextmanager
 from redis.asyncio import Redis as _Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import (
+    BusyLoadingError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -82,6 +88,15 @@ def answering() -> Iterator[None]:
     try:
         yield
     except ResponseError as error:
-        raise Unavailable(f"Redis refused: {error}") from error
+        raise Unavailable(f"Redis refused: {error}", row=_row_about(error)) from error
     except (RedisError, OSError) as error:
-        raise Unavailable(f"Redis does not answer: {error}") from error
+        raise Unavailable(f"Redis does not answer: {error}", row="redis.persistence") from error
+
+
+def _row_about(refusal: ResponseError) -> str:
+    if isinstance(refusal, OutOfMemoryError):
+        return "redis.policy"
+    if str(refusal).startswith("MISCONF"):  # what was written before did not reach the disk
+        return "redis.persistence"
+    takes_no_writes = isinstance(refusal, ReadOnlyError) or str(refusal).startswith("NOREPLICAS")
+    return "sessions.stored" if takes_no_writes else ""
