@@ -40,6 +40,7 @@ STATUSES = {
     "sign_in_refused": HTTPStatus.FORBIDDEN,
     "not_found": HTTPStatus.NOT_FOUND,
     "conflict": HTTPStatus.CONFLICT,
+    "needs_confirming": HTTPStatus.CONFLICT,
     "invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
     "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "too_many": HTTPStatus.TOO_MANY_REQUESTS,

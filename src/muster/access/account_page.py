@@ -120,7 +120,7 @@ class AccountPages:
         me = request.actor
         mine = await self._sessions.list_of(me.account_id)
         here = name_of(request.session_id)
-        offered = [one for one in Permission if me.may(one)]
+        may = [one for one in Permission if me.may(one)]
         return self._pages.render(
             request,
             "account.html",
@@ -128,13 +128,13 @@ class AccountPages:
             status=status,
             me=me,
             roles=[TITLES[role] for role in Role if role.value in me.roles],
-            may=offered,
+            may=may,
             sessions=[shown(one, here=here) for one in mine],
             tokens=await self._tokens.list_of(me.account_id),
             scopes=[
                 {"key": one.value, "ticked": one.value in ticked if ticked is not None else one in READING}
-                for one in offered
-                if one is not Permission.USE_PORTAL
+                for one in may
+                if one.value in self._tokens.scopes
             ],
             lives=LIVES,
             told=told,

@@ -149,7 +149,7 @@ class AuditPages:
         return CsvResponse("audit.csv", _COLUMNS, entries, _cells)
 
     async def collect_audit(self, request: Request, asked: CollectEntries) -> EntriesAnswer:
-        """Entries in the order they were written, for a collector that comes again and again."""
+        """List the entries of the audit log, the oldest first; go on from where an earlier answer ended."""
         found = await self._log.find(AuditFilter(sort="at"), after=asked.after, limit=asked.limit)
         return EntriesAnswer(
             entries=[

@@ -89,9 +89,9 @@ class AccessProbes:
 
     async def _count_by_group(self) -> int:
         """Who can sign in and is admin by a group alone."""
-        groups = [one for one in await self._book.list_groups() if Role.ADMIN in one.roles]
+        grants = [one for one in await self._book.list_of_groups() if one.role == Role.ADMIN]
         emails = {
-            person.email for group in groups for person in await self._book.list_people_of(group.group_id)
+            person.email for grant in grants for person in await self._book.list_people_of(grant.group_id)
         }
         return int(
             await self._database.value(
