@@ -565,6 +565,23 @@ async def test_a_key_of_a_wrong_type_locks_nobody_out(town: Town, key: str):
         assert await kept_for(town, account)
 
 
+async def test_a_key_of_a_wrong_type_hides_nobody_whose_cached_rights_are_wrong(town: Town):
+    redis = town.portal.redis
+    async with town.signed_in("ada@acme.test") as ada, town.signed_in(CY) as cy:
+        for visitor in (ada, cy):
+            await visitor.get("/people")
+        of_ada, of_cy = [
+            await town.value("SELECT id FROM accounts WHERE email = %s", email)
+            for email in ("ada@acme.test", CY)
+        ]
+        await redis.delete(f"cache:rights:{of_ada}")
+        await redis.set(f"cache:rights:{of_ada}", "planted")
+        body = await redis.hget(f"cache:rights:{of_cy}", "body")
+        await redis.hset(f"cache:rights:{of_cy}", "body", body.replace(b'"member"', b'"member","admin"'))
+
+        assert await town.portal.rights.find_stale() == {of_cy: CY}
+
+
 async def test_rights_that_are_kept_under_another_account_are_not_believed(town: Town):
     redis = town.portal.redis
     async with town.signed_in("ada@acme.test") as ada, town.signed_in(CY) as cy:
