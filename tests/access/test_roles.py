@@ -576,7 +576,7 @@ async def test_a_key_of_a_wrong_type_hides_nobody_whose_cached_rights_are_wrong(
         ]
         await redis.delete(f"cache:rights:{of_ada}")
         await redis.set(f"cache:rights:{of_ada}", "planted")
-        body = await redis.hget(f"cache:rights:{of_cy}", "body")
+        body: Any = await redis.hget(f"cache:rights:{of_cy}", "body")
         await redis.hset(f"cache:rights:{of_cy}", "body", body.replace(b'"member"', b'"member","admin"'))
 
         assert await town.portal.rights.find_stale() == {of_cy: CY}
@@ -591,7 +591,7 @@ async def test_rights_that_are_kept_under_another_account_are_not_believed(town:
             await town.value("SELECT id FROM accounts WHERE email = %s", email)
             for email in ("ada@acme.test", CY)
         ]
-        body = await redis.hget(f"cache:rights:{of_ada}", "body")
+        body: Any = await redis.hget(f"cache:rights:{of_ada}", "body")
         await redis.hset(f"cache:rights:{of_cy}", "body", body)
 
         assert not await may_see_the_checklist(cy)

@@ -71,7 +71,8 @@ class AccessProbes:
         if waiting:
             raise Failed(f"{waiting} changes wait to be told to the cache; does a worker take `upkeep`?")
         looked_at = len(await self._rights.list_kept())
-        return f"given and taken, each seen at once ({took_ms:.0f} ms); {looked_at} cached accounts are right"
+        are = "1 cached account is" if looked_at == 1 else f"{looked_at} cached accounts are"
+        return f"given and taken, each seen at once ({took_ms:.0f} ms); {are} right"
 
     async def admins(self) -> str:
         """Somebody who can sign in decides who may do what, or will as soon as they do."""

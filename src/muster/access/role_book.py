@@ -146,8 +146,11 @@ async def find_group(statements: Statements, group: str) -> Group:
 
 
 _OF_PEOPLE = """
-SELECT accounts.id AS account_id, email, name, google_id IS NOT NULL AS has_signed_in,
-    role, granted_by, granted_at
+SELECT accounts.id AS account_id, email, google_id IS NOT NULL AS has_signed_in, role, granted_by, granted_at,
+    COALESCE(NULLIF(name, ''), (
+        SELECT people.name FROM people
+        WHERE people.email = lower(accounts.email) AND removed_at IS NULL LIMIT 1
+    ), '') AS name
 FROM account_roles JOIN accounts ON accounts.id = account_id
 WHERE suspended_at IS NULL AND email NOT LIKE '%%@muster.invalid'
 ORDER BY lower(email), accounts.id, role

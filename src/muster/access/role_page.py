@@ -137,6 +137,7 @@ class RolePages:
             who=who,
             explained=await self._book.explain(who) if who else None,
             may_grant=request.actor.may(Permission.GRANT_ROLES),
+            sees_audit=request.actor.may(Permission.SEE_AUDIT),
             refusal=str(refusal) if refusal else None,
             needs_confirming=isinstance(refusal, NeedsConfirming),
             asked=asked or ChangeRole(),

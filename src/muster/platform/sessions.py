@@ -176,9 +176,10 @@ return 1
 """
 
 _END_ALL = """
-local ended = 0
+-- The one that stays may have another id since its owner's request set out.
+local stays, ended = ARGV[1] ~= '' and redis.call('HGET', ARGV[1], 'sign_in'), 0
 for _, key in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-  if key ~= ARGV[1] then
+  if key ~= ARGV[1] and not (stays and redis.call('HGET', key, 'sign_in') == stays) then
     ended = ended + redis.call('DEL', key)
     redis.call('ZREM', KEYS[2], key)
     redis.call('SREM', KEYS[1], key)
