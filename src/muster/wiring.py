@@ -22,6 +22,7 @@ from muster.access.rights import RightsBook
 from muster.access.role_book import RoleBook
 from muster.access.role_grants import RoleGrants
 from muster.access.role_page import RolePages
+from muster.access.second_look import SecondLook
 from muster.access.session_pages import SessionPages
 from muster.access.settings_page import SettingsPage
 from muster.access.tokens import Tokens
@@ -109,6 +110,7 @@ class Portal:
     rights: RightsBook
     grants: RoleGrants
     role_book: RoleBook
+    second_look: SecondLook
     tokens: Tokens
     audit_log: AuditLog
     directory: GoogleDirectory
@@ -172,6 +174,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         allowed_domains=settings.allowed_domains,
     )
     role_book = RoleBook(database, groups_of=group_ids_of)
+    second_look = SecondLook(database, role_book, grants)
     tokens = Tokens(database, rights)
     audit_log = AuditLog(database)
     probe_account = ProbeAccount(database, rights)
@@ -298,7 +301,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             *ChecklistPages(database, proofs, pages).routes(),
             *AccountPages(database, sessions, tokens, pages, site).routes(),
             *SessionPages(database, sessions, tokens, rights, pages).routes(),
-            *RolePages(role_book, grants, database, pages).routes(),
+            *RolePages(role_book, grants, second_look, database, pages).routes(),
             *BrowserReports(database, pages).routes(),
             *SettingsPage(
                 pages,
@@ -308,11 +311,12 @@ def make(settings: Settings, *, application: str) -> Portal:
             ).routes(),
             *AuditPages(audit_log, database, pages).routes(),
             *api.routes(),
-            access.last_route(),
+            *access.last_routes(),
         ]
     )
     pages.navigate(routes)
-    api.describe(routes)
+    tokens.open(routes)
+    api.describe(routes, session_cookie=site.session_cookie)
     return Portal(
         settings=settings,
         database=database,
@@ -327,6 +331,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         rights=rights,
         grants=grants,
         role_book=role_book,
+        second_look=second_look,
         tokens=tokens,
         audit_log=audit_log,
         directory=directory,

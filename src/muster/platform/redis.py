@@ -1,7 +1,10 @@
 """The one door to Redis or Valkey: how Muster connects, and what it makes of a failure."""
 
+import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from redis.asyncio import Redis as _Redis
 from redis.asyncio.retry import Retry
@@ -15,11 +18,15 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from typing_extensions import override
 
 from muster.errors import Unavailable
 
 Redis = _Redis
 """The client, named here so that nobody else has to know whose it is."""
+
+_LOOK_AGAIN_AFTER = 0.5
+_LOOK_FOR = 0.5
 
 SESSIONS = "sess:"
 CACHE = "cache:"
@@ -29,17 +36,19 @@ PREFIXES = (SESSIONS, CACHE, QUEUE)
 
 
 def connect(url: str) -> Redis:
-    """A client for requests: it fails within about four seconds rather than keep a page waiting.
+    """A client for requests: who finds Redis silent waits two seconds, whoever comes after them half of
+    one at most. A Redis that refuses is known at once.
 
-    It tries once more, so a script may be applied twice; every script of ours may.
+    A line that broke is tried once more, so a script may be applied twice; every script of ours may.
     """
-    return Redis.from_url(
+    return _Impatient.from_url(
         url,
         decode_responses=False,
         socket_connect_timeout=1,
         socket_timeout=2,
         health_check_interval=30,
-        retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 1),
+        # Not after a silence: redis-py tries twice to connect and twice to ask, and four are a long one.
+        retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 1, supported_errors=(RedisConnectionError,)),
     )
 
 
@@ -53,6 +62,38 @@ def connect_briefly(url: str) -> Redis:
         health_check_interval=30,
         retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 0),
     )
+
+
+class _Impatient(_Redis):
+    """Remembers that Redis was silent until it has answered again; meanwhile one caller at a time looks."""
+
+    _look_at: float | None = None
+
+    @override
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        if self._look_at is None:
+            return await self._asked(*args, **options)
+        now = time.monotonic()
+        if now < self._look_at:
+            raise RedisTimeoutError("it was silent a moment ago")
+        self._look_at = now + _LOOK_AGAIN_AFTER
+        try:
+            async with asyncio.timeout(_LOOK_FOR):
+                return await self._asked(*args, **options)
+        except TimeoutError as error:
+            raise RedisTimeoutError("it is still silent") from error
+
+    async def _asked(self, *args: Any, **options: Any) -> Any:
+        try:
+            answer = await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except RedisTimeoutError:
+            self._look_at = time.monotonic() + _LOOK_AGAIN_AFTER
+            raise
+        except RedisError:  # whoever refuses is not silent
+            self._look_at = None
+            raise
+        self._look_at = None
+        return answer
 
 
 def connect_patiently(url: str) -> Redis:
