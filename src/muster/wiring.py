@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -21,13 +22,20 @@ from muster.access.rights import RightsBook
 from muster.access.role_book import RoleBook
 from muster.access.role_grants import RoleGrants
 from muster.access.role_page import RolePages
+from muster.access.second_look import SecondLook
 from muster.access.session_pages import SessionPages
 from muster.access.settings_page import SettingsPage
 from muster.access.tokens import Tokens
 from muster.access.web import AccessPages
 from muster.crm.catalogue import Catalogues
+from muster.crm.doctor import HubSpotDoctor
+from muster.crm.doctor import SetUp as HubSpotSetUp
+from muster.crm.hubspot import HubSpot
+from muster.crm.hubspot_api import HubSpotApi
+from muster.crm.meter import Meter
 from muster.crm.mirror import Mirror
 from muster.crm.owners import Owners
+from muster.crm.pace import Pace
 from muster.crm.portfolio import Portfolios
 from muster.dashboard.customer_metrics import CustomerMetrics
 from muster.dashboard.metrics import Metrics
@@ -68,6 +76,7 @@ from muster.people.syncs_web import SyncPages
 from muster.people.throttle import Throttle
 from muster.people.web import PeoplePages
 from muster.platform import outbound, redis
+from muster.platform.addresses import is_loopback
 from muster.platform.busts import Busts
 from muster.platform.cache import Cache
 from muster.platform.cache_probes import CacheProbes
@@ -107,6 +116,7 @@ class Portal:
     rights: RightsBook
     grants: RoleGrants
     role_book: RoleBook
+    second_look: SecondLook
     tokens: Tokens
     audit_log: AuditLog
     directory: GoogleDirectory
@@ -120,7 +130,10 @@ class Portal:
     owners: Owners
     metrics: Metrics
     snapshots: Snapshots
+    hubspot: HubSpot
+    meter: Meter
     google_doctor: GoogleDoctor
+    hubspot_doctor: HubSpotDoctor
     proofs: Proofs
     pages: Pages
     gate: Gate
@@ -140,6 +153,7 @@ async def portal(settings: Settings, *, application: str) -> AsyncIterator[Porta
         yield made
     finally:
         await made.rights.close()
+        await made.meter.close()
         await made.http.aclose()
         await made.queues.close()
         await made.cache.close()
@@ -150,7 +164,7 @@ async def portal(settings: Settings, *, application: str) -> AsyncIterator[Porta
 def make(settings: Settings, *, application: str) -> Portal:
     database = Database(settings.database_url.reveal(), application=application)
     client = redis.connect(settings.redis_url.reveal())
-    cache_client = redis.connect_briefly(settings.redis_url.reveal())
+    cache_client = redis.connect_briefly(settings.cached_at.reveal())
     cache = Cache(cache_client)
     busts = Busts(database, cache)
     other = Cache(cache_client)  # for probes, which read as another process would
@@ -169,6 +183,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         allowed_domains=settings.allowed_domains,
     )
     role_book = RoleBook(database, groups_of=group_ids_of)
+    second_look = SecondLook(database, role_book, grants)
     tokens = Tokens(database, rights)
     audit_log = AuditLog(database)
     probe_account = ProbeAccount(database, rights)
@@ -191,6 +206,16 @@ def make(settings: Settings, *, application: str) -> Portal:
         GoogleApi(http, credentials, Throttle()),
         base_url=settings.google_directory_url,
         customer=settings.google_customer,
+    )
+    meter = Meter(database)
+    hubspot = HubSpot(
+        HubSpotApi(
+            http,
+            base_url=settings.hubspot_url,
+            token=settings.hubspot_token.reveal() if settings.hubspot_token else None,
+            pace=Pace(cache_client),
+            meter=meter,
+        )
     )
     forms = Csrf(key, fallbacks)
     site = Site(public_url=settings.public_url, development=settings.environment == "development")
@@ -218,7 +243,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         database,
         [
             *DatabaseProbes(database).probes(),
-            *RedisProbes(client, sessions).probes(),
+            *RedisProbes(client, sessions, cache=cache_client if settings.cache_redis_url else None).probes(),
             *CacheProbes(cache, other, busts, database, redis=client).probes(),
             *HookProbes(other, database, copy, mirror, probe_account).probes(),
             *JobProbes(queues, heartbeats, CANARY).probes(),
@@ -297,7 +322,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             *ChecklistPages(database, proofs, pages).routes(),
             *AccountPages(database, sessions, tokens, pages, site).routes(),
             *SessionPages(database, sessions, tokens, rights, pages).routes(),
-            *RolePages(role_book, grants, database, pages).routes(),
+            *RolePages(role_book, grants, second_look, database, pages).routes(),
             *BrowserReports(database, pages).routes(),
             *SettingsPage(
                 pages,
@@ -307,11 +332,12 @@ def make(settings: Settings, *, application: str) -> Portal:
             ).routes(),
             *AuditPages(audit_log, database, pages).routes(),
             *api.routes(),
-            access.last_route(),
+            *access.last_routes(),
         ]
     )
     pages.navigate(routes)
-    api.describe(routes)
+    tokens.open(routes)
+    api.describe(routes, session_cookie=site.session_cookie)
     return Portal(
         settings=settings,
         database=database,
@@ -326,6 +352,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         rights=rights,
         grants=grants,
         role_book=role_book,
+        second_look=second_look,
         tokens=tokens,
         audit_log=audit_log,
         directory=directory,
@@ -339,7 +366,10 @@ def make(settings: Settings, *, application: str) -> Portal:
         owners=owners,
         metrics=metrics,
         snapshots=snapshots,
+        hubspot=hubspot,
+        meter=meter,
         google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
+        hubspot_doctor=HubSpotDoctor(hubspot, meter, _hubspot_set_up(settings)),
         proofs=proofs,
         pages=pages,
         gate=Gate(sessions, rights, tokens, forms, site),
@@ -367,6 +397,16 @@ def _google_set_up(settings: Settings) -> SetUp:
     )
 
 
+def _hubspot_set_up(settings: Settings) -> HubSpotSetUp:
+    return HubSpotSetUp(
+        has_token=settings.has_hubspot,
+        has_webhook_secret=bool(settings.hubspot_webhook_secret),
+        url=settings.hubspot_url,
+        public_url=settings.public_url,
+        is_sandbox=is_loopback(urlsplit(settings.hubspot_url).hostname or ""),
+    )
+
+
 def _push_address(settings: Settings) -> str | None:
     """Where Google's push reaches the portal: over HTTPS alone, but for the sandbox on this machine."""
     return f"{settings.public_url}/hooks/google" if settings.is_https or settings.is_sandbox else None
@@ -383,6 +423,7 @@ def _destinations(settings: Settings) -> Sequence[outbound.Destination]:
                 settings.google_issuer,
                 settings.google_directory_url,
                 *([] if settings.is_sandbox else google),
+                *([settings.hubspot_url] if settings.has_hubspot else []),
             )
         ),
         # Wherever the operator has put it.

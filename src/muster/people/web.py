@@ -258,7 +258,8 @@ def allowed(request: Request, asked: ListPeople) -> Filter:
     """What is looked for; a filter or an order tells as much as a column does. Raises NotAllowed, Invalid."""
     wanted = asked.filter()
     if wanted.tells_sign_ins and not request.actor.may(Permission.SEE_SIGN_INS):
-        raise NotAllowed(f"Your role does not let you {Permission.SEE_SIGN_INS}.")
+        what = "order" if _tells(asked.sort) else "filter"
+        raise NotAllowed(f"This {what} is for whoever may {Permission.SEE_SIGN_INS}.")
     return wanted
 
 

@@ -23,6 +23,7 @@ _GONE = -2
 
 KINDS = {
     "rate": timedelta(minutes=5),
+    "hubspot": timedelta(minutes=5),
     "rights": LONGEST,
     "seq": LONGEST,
     "tag": LONGEST,
@@ -59,6 +60,7 @@ class CacheProbes:
         return f"{len(keys)} keys looked at, all end within {LONGEST}; {entries}"
 
     async def busts(self) -> str:
+        await self._cache.size()  # a Redis that is away is another row's matter
         await self._none_has_waited()
         canary = Canary()
         reads = partial(self._other.get, canary.key, int, canary.sing, tags=[canary.key])
