@@ -25,6 +25,10 @@ from muster.access.session_pages import SessionPages
 from muster.access.settings_page import SettingsPage
 from muster.access.tokens import Tokens
 from muster.access.web import AccessPages
+from muster.crm.hubspot import HubSpot
+from muster.crm.hubspot_api import HubSpotApi
+from muster.crm.meter import Meter
+from muster.crm.pace import Pace
 from muster.dashboard.overview import Overviews
 from muster.dashboard.web import DashboardPages
 from muster.people.api import PeopleApi
@@ -106,6 +110,8 @@ class Portal:
     rereads: Rereads
     removals: Removals
     push: PushChannels
+    hubspot: HubSpot
+    meter: Meter
     google_doctor: GoogleDoctor
     proofs: Proofs
     pages: Pages
@@ -126,6 +132,7 @@ async def portal(settings: Settings, *, application: str) -> AsyncIterator[Porta
         yield made
     finally:
         await made.rights.close()
+        await made.meter.close()
         await made.http.aclose()
         await made.queues.close()
         await made.cache.close()
@@ -176,6 +183,16 @@ def make(settings: Settings, *, application: str) -> Portal:
         GoogleApi(http, credentials, Throttle()),
         base_url=settings.google_directory_url,
         customer=settings.google_customer,
+    )
+    meter = Meter(database)
+    hubspot = HubSpot(
+        HubSpotApi(
+            http,
+            base_url=settings.hubspot_url,
+            token=settings.hubspot_token.reveal() if settings.hubspot_token else None,
+            pace=Pace(cache_client),
+            meter=meter,
+        )
     )
     forms = Csrf(key, fallbacks)
     site = Site(public_url=settings.public_url, development=settings.environment == "development")
@@ -305,6 +322,8 @@ def make(settings: Settings, *, application: str) -> Portal:
         rereads=rereads,
         removals=removals,
         push=push,
+        hubspot=hubspot,
+        meter=meter,
         google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
         proofs=proofs,
         pages=pages,
@@ -348,6 +367,7 @@ def _destinations(settings: Settings) -> Sequence[outbound.Destination]:
                 settings.google_issuer,
                 settings.google_directory_url,
                 *([] if settings.is_sandbox else google),
+                *([settings.hubspot_url] if settings.has_hubspot else []),
             )
         ),
         # Wherever the operator has put it.
