@@ -25,10 +25,15 @@ from muster.access.session_pages import SessionPages
 from muster.access.settings_page import SettingsPage
 from muster.access.tokens import Tokens
 from muster.access.web import AccessPages
+from muster.crm.hook import HubSpotHook
 from muster.crm.hubspot import HubSpot
 from muster.crm.hubspot_api import HubSpotApi
+from muster.crm.jobs import CrmJobs
 from muster.crm.meter import Meter
+from muster.crm.mirror import Mirror
 from muster.crm.pace import Pace
+from muster.crm.rereads import Rereads as CrmRereads
+from muster.crm.sync import CrmSync
 from muster.dashboard.overview import Overviews
 from muster.dashboard.web import DashboardPages
 from muster.people.api import PeopleApi
@@ -112,6 +117,9 @@ class Portal:
     push: PushChannels
     hubspot: HubSpot
     meter: Meter
+    mirror: Mirror
+    crm_sync: CrmSync
+    crm_rereads: CrmRereads
     google_doctor: GoogleDoctor
     proofs: Proofs
     pages: Pages
@@ -194,6 +202,18 @@ def make(settings: Settings, *, application: str) -> Portal:
             meter=meter,
         )
     )
+    mirror = Mirror(database, busts)
+    crm_sync = CrmSync(database, hubspot, mirror, busts)
+    crm_rereads = CrmRereads(database, hubspot, mirror)
+    crm_jobs = CrmJobs(
+        database,
+        crm_sync,
+        crm_rereads,
+        queues,
+        every=settings.crm_sync_every,
+        has_hubspot=settings.has_hubspot,
+    )
+    secret = settings.hubspot_webhook_secret.reveal() if settings.hubspot_webhook_secret else None
     forms = Csrf(key, fallbacks)
     site = Site(public_url=settings.public_url, development=settings.environment == "development")
     pages = Pages(forms, sandbox=settings.is_sandbox)
@@ -282,6 +302,9 @@ def make(settings: Settings, *, application: str) -> Portal:
                 photos=Photos(directory.impatient(), cache),
             ).routes(),
             *PushHook(push, people_jobs).routes(),
+            *HubSpotHook(
+                database, crm_rereads, mirror, crm_jobs, secret=secret, public_url=settings.public_url
+            ).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
             *AccountPages(database, sessions, tokens, pages, site).routes(),
             *SessionPages(database, sessions, tokens, rights, pages).routes(),
@@ -324,6 +347,9 @@ def make(settings: Settings, *, application: str) -> Portal:
         push=push,
         hubspot=hubspot,
         meter=meter,
+        mirror=mirror,
+        crm_sync=crm_sync,
+        crm_rereads=crm_rereads,
         google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
         proofs=proofs,
         pages=pages,
@@ -331,6 +357,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         routes=routes,
         jobs=(
             *people_jobs.jobs(),
+            *crm_jobs.jobs(),
             *AccessJobs(accounts, rights, audit_log).jobs(),
             *busts.jobs(),
             *ReadinessJobs(proofs).jobs(),

@@ -17,7 +17,7 @@ import msgspec
 from muster.crm.fields import FIELDS, HIDDEN, OWNER, Kind, name_of
 from muster.crm.record import Record
 from muster.platform.busts import Busts
-from muster.platform.database import Database, Transaction
+from muster.platform.database import Database, Statements, Transaction
 from muster.platform.folding import folded
 
 TOLD_APART = 200
@@ -98,7 +98,7 @@ class Mirror:
         is archived by `records` leaves all lists. On a first load nothing counts as a change. A sync does
         not touch what is as it was; others move the time when HubSpot last said so.
         """
-        judged = await self._judge(tx, kind, records, asked=asked, lags=lags, dry_run=dry_run)
+        judged = await self._judge(tx, kind, records, asked=asked, lags=lags, is_locked=not dry_run)
         if not dry_run:
             told = [one for one in judged.changes if not (is_first_load and one[1] == "created")]
             await _write(tx, kind, judged.rows, asked)
@@ -108,6 +108,19 @@ class Mirror:
             await self._merge(tx, kind, judged.merges, asked=asked, source=source)
             if judged.rows or judged.merges:
                 await self.bust(tx, kind, [*(str(row["id"]) for row in judged.rows), *judged.merges])
+        return judged.taken()
+
+    async def compare(
+        self,
+        statements: Statements,
+        kind: Kind,
+        records: Sequence[Record],
+        *,
+        asked: int,
+        lags: bool = False,
+    ) -> Taken:
+        """What `take` would make of these, as things stand."""
+        judged = await self._judge(statements, kind, records, asked=asked, lags=lags, is_locked=False)
         return judged.taken()
 
     async def wrote(
@@ -206,17 +219,17 @@ class Mirror:
 
     async def _judge(
         self,
-        tx: Transaction,
+        statements: Statements,
         kind: Kind,
         records: Sequence[Record],
         *,
         asked: int,
         lags: bool,
-        dry_run: bool,
+        is_locked: bool,
     ) -> "_Judged":
-        latest = {record.id: _without_nul(record) for record in records}
+        latest = {record.id: record for record in records}
         led = {old for record in latest.values() for old in record.merged_ids}
-        held = await _held(tx, kind, {*latest, *led}, is_locked=not dry_run)
+        held = await _held(statements, kind, {*latest, *led}, is_locked=is_locked)
         judged = _Judged()
         for record in latest.values():
             before = held.get(record.id)
@@ -389,18 +402,10 @@ def _day(said: str) -> str | None:
     return moment.astimezone(UTC).date().isoformat() if moment else None
 
 
-def _without_nul(record: Record) -> Record:
-    """PostgreSQL has no text with NUL in it, and one such value would hold up all others."""
-    if not any("\0" in value for value in record.values.values()):
-        return record
-    values = {name: kept for name, value in record.values.items() if (kept := value.replace("\0", ""))}
-    return msgspec.structs.replace(record, values=values)
-
-
 async def _held(
-    tx: Transaction, kind: Kind, ids: Iterable[str], *, is_locked: bool = True
+    statements: Statements, kind: Kind, ids: Iterable[str], *, is_locked: bool = True
 ) -> dict[str, _Held]:
-    rows = await tx.rows(_Held, _HELD + " FOR UPDATE" if is_locked else _HELD, [kind, list(ids)])
+    rows = await statements.rows(_Held, _HELD + " FOR UPDATE" if is_locked else _HELD, [kind, list(ids)])
     return {row.id: row for row in rows}
 
 
