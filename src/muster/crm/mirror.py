@@ -165,11 +165,7 @@ class Mirror:
             "UPDATE crm_changes SET fields = '{}' WHERE kind = %s AND record_id = %s AND fields <> '{}'",
             [kind, record_id],
         )
-        await tx.execute(
-            "DELETE FROM crm_associations WHERE (from_kind = %(kind)s AND from_id = %(id)s) "
-            "OR (to_kind = %(kind)s AND to_id = %(id)s)",
-            {"kind": kind, "id": record_id},
-        )
+        await self._untie_all(tx, kind, [record_id])
         await self.bust(tx, kind, [record_id])
 
     async def tie(
@@ -254,6 +250,15 @@ class Mirror:
             )
             notes = [(old, "merged", {"hs_object_id": [old, new]}) for old, new in merges.items()]
             await _note(tx, kind, notes, source=source, by="")
+            await self._untie_all(tx, kind, list(merges))
+
+    async def _untie_all(self, tx: Transaction, kind: Kind, ids: Sequence[str]) -> None:
+        """End all associations of these, which belong to nothing any more."""
+        for statement in (_UNTIE_FROM, _UNTIE_TO):
+            ended = await tx.rows(_Far, statement, [kind, list(ids)])
+            for other in Kind:
+                if far := sorted({one.id for one in ended if one.kind is other}):
+                    await self.bust(tx, other, far)
 
 
 Change = tuple[str, str, Mapping[str, Sequence[str]]]
@@ -307,6 +312,11 @@ class _Judged:
         self.rows.append(_row(record))
         if what:
             self.changes.append((record.id, what, differences))
+
+
+class _Far(msgspec.Struct, frozen=True):
+    kind: Kind
+    id: str
 
 
 class _Tie(msgspec.Struct, frozen=True):
@@ -509,6 +519,14 @@ USING (SELECT %s::text AS from_kind, %s::text AS to_kind) AS kinds,
     unnest(%s::text[], %s::text[]) AS ended (from_id, to_id)
 WHERE (held.from_kind, held.from_id, held.to_kind, held.to_id)
     = (kinds.from_kind, ended.from_id, kinds.to_kind, ended.to_id) AND held.read_at <= %s
+"""
+
+_UNTIE_FROM = """
+DELETE FROM crm_associations WHERE from_kind = %s AND from_id = ANY(%s) RETURNING to_kind AS kind, to_id AS id
+"""
+
+_UNTIE_TO = """
+DELETE FROM crm_associations WHERE to_kind = %s AND to_id = ANY(%s) RETURNING from_kind AS kind, from_id AS id
 """
 
 _TIE = """

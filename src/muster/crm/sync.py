@@ -20,6 +20,7 @@ from muster.crm.intake import Intake, Known
 from muster.crm.mirror import Mirror
 from muster.crm.record import Record
 from muster.crm.runs import DEADLINE, Claim, CrmRuns, ListingNotBelieved
+from muster.errors import MusterError
 from muster.platform.busts import Busts
 from muster.platform.database import Database
 from muster.platform.tally import Tally
@@ -119,7 +120,8 @@ class CrmSync(CrmRuns):
                 break
             above = last
         await self._know(run, kind)
-        if await self._may_have_archived(hubspot, cursor):
+        # What a dry run has found it does not hold, so the numbers say nothing.
+        if run.dry_run or await self._may_have_archived(hubspot, cursor):
             await self._read_archived(run, hubspot, intake, kind)
 
     async def _may_have_archived(self, hubspot: HubSpot, cursor: _Cursor) -> bool:
@@ -172,12 +174,18 @@ class CrmSync(CrmRuns):
             return
         ahead: asyncio.Queue[_Page | None] = asyncio.Queue(READ_AHEAD)
 
-        async def read() -> None:
-            async for page in self._pages(hubspot, cursor.kind, cursor.listed_to if is_ours else ""):
-                await ahead.put(page)
-            await ahead.put(None)
+        async def read() -> MusterError | None:
+            """What ended it is raised only once all it read is written."""
+            try:
+                async for page in self._pages(hubspot, cursor.kind, cursor.listed_to if is_ours else ""):
+                    await ahead.put(page)
+            except MusterError as error:
+                return error
+            finally:
+                await ahead.put(None)
+            return None
 
-        async def write() -> None:
+        async def write() -> MusterError | None:
             is_over = False
             while not is_over:
                 pages = [await ahead.get()]
@@ -192,8 +200,11 @@ class CrmSync(CrmRuns):
                         pages=len(some),
                         after=some[-1].after,
                     )
+            return None
 
-        await together(read(), write())
+        failure, _ = await together(read(), write())
+        if failure:
+            raise failure
 
     async def _pages(
         self, hubspot: HubSpot, kind: Kind, after: str = "", *, archived: bool = False
