@@ -26,6 +26,7 @@ OPEN_TO_ANYONE = {
     ("GET", "/sign-in"),
     ("GET", "/sign-in/google"),
     ("GET", "/sign-in/google/callback"),
+    ("GET", "/api/{anywhere:path}"),
     ("POST", "/hooks/google"),
     ("POST", "/hooks/hubspot"),
     ("POST", "/browser-reports"),

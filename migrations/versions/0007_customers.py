@@ -96,7 +96,7 @@ CREATE TABLE crm_properties (
     name         text NOT NULL,
     label        text NOT NULL,
     type         text NOT NULL,
-    choices      jsonb NOT NULL,                 -- [value, label] pairs in HubSpot's order
+    choices      jsonb NOT NULL,                 -- [{value, label}] in HubSpot's order
     is_read_only boolean NOT NULL,
     PRIMARY KEY (kind, name)
 );

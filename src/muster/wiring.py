@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -21,16 +22,21 @@ from muster.access.rights import RightsBook
 from muster.access.role_book import RoleBook
 from muster.access.role_grants import RoleGrants
 from muster.access.role_page import RolePages
+from muster.access.second_look import SecondLook
 from muster.access.session_pages import SessionPages
 from muster.access.settings_page import SettingsPage
 from muster.access.tokens import Tokens
 from muster.access.web import AccessPages
+from muster.crm.catalogue import Catalogues
+from muster.crm.doctor import HubSpotDoctor
+from muster.crm.doctor import SetUp as HubSpotSetUp
 from muster.crm.hook import HubSpotHook
 from muster.crm.hubspot import HubSpot
 from muster.crm.hubspot_api import HubSpotApi
 from muster.crm.jobs import CrmJobs
 from muster.crm.meter import Meter
 from muster.crm.mirror import Mirror
+from muster.crm.owners import Owners
 from muster.crm.pace import Pace
 from muster.crm.rereads import Rereads as CrmRereads
 from muster.crm.sync import CrmSync
@@ -61,13 +67,14 @@ from muster.people.removals_web import RemovalPages
 from muster.people.reporting import ReportingLines
 from muster.people.rereads import Rereads
 from muster.people.roster import Roster
-from muster.people.standing import why_kept_out
+from muster.people.standing import Standings, why_kept_out
 from muster.people.sync import PeopleSync
 from muster.people.sync_log import SyncLog
 from muster.people.syncs_web import SyncPages
 from muster.people.throttle import Throttle
 from muster.people.web import PeoplePages
 from muster.platform import outbound, redis
+from muster.platform.addresses import is_loopback
 from muster.platform.busts import Busts
 from muster.platform.cache import Cache
 from muster.platform.cache_probes import CacheProbes
@@ -107,6 +114,7 @@ class Portal:
     rights: RightsBook
     grants: RoleGrants
     role_book: RoleBook
+    second_look: SecondLook
     tokens: Tokens
     audit_log: AuditLog
     directory: GoogleDirectory
@@ -115,12 +123,15 @@ class Portal:
     rereads: Rereads
     removals: Removals
     push: PushChannels
+    mirror: Mirror
+    catalogues: Catalogues
+    owners: Owners
     hubspot: HubSpot
     meter: Meter
-    mirror: Mirror
     crm_sync: CrmSync
     crm_rereads: CrmRereads
     google_doctor: GoogleDoctor
+    hubspot_doctor: HubSpotDoctor
     proofs: Proofs
     pages: Pages
     gate: Gate
@@ -169,6 +180,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         allowed_domains=settings.allowed_domains,
     )
     role_book = RoleBook(database, groups_of=group_ids_of)
+    second_look = SecondLook(database, role_book, grants)
     tokens = Tokens(database, rights)
     audit_log = AuditLog(database)
     probe_account = ProbeAccount(database, rights)
@@ -226,6 +238,8 @@ def make(settings: Settings, *, application: str) -> Portal:
     roster, history = Roster(database), History(database)
     lines, nesting = ReportingLines(database), Nesting(database)
     people_jobs = PeopleJobs(sync, groups, rereads, push, queues, every=settings.people_sync_every)
+    catalogues = Catalogues(database, cache)
+    owners = Owners(database, cache, Standings(database).who_is)
     proofs = Proofs(
         database,
         [
@@ -308,7 +322,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             *ChecklistPages(database, proofs, pages).routes(),
             *AccountPages(database, sessions, tokens, pages, site).routes(),
             *SessionPages(database, sessions, tokens, rights, pages).routes(),
-            *RolePages(role_book, grants, database, pages).routes(),
+            *RolePages(role_book, grants, second_look, database, pages).routes(),
             *BrowserReports(database, pages).routes(),
             *SettingsPage(
                 pages,
@@ -318,11 +332,12 @@ def make(settings: Settings, *, application: str) -> Portal:
             ).routes(),
             *AuditPages(audit_log, database, pages).routes(),
             *api.routes(),
-            access.last_route(),
+            *access.last_routes(),
         ]
     )
     pages.navigate(routes)
-    api.describe(routes)
+    tokens.open(routes)
+    api.describe(routes, session_cookie=site.session_cookie)
     return Portal(
         settings=settings,
         database=database,
@@ -337,6 +352,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         rights=rights,
         grants=grants,
         role_book=role_book,
+        second_look=second_look,
         tokens=tokens,
         audit_log=audit_log,
         directory=directory,
@@ -345,12 +361,15 @@ def make(settings: Settings, *, application: str) -> Portal:
         rereads=rereads,
         removals=removals,
         push=push,
+        mirror=mirror,
+        catalogues=catalogues,
+        owners=owners,
         hubspot=hubspot,
         meter=meter,
-        mirror=mirror,
         crm_sync=crm_sync,
         crm_rereads=crm_rereads,
         google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
+        hubspot_doctor=HubSpotDoctor(hubspot, meter, _hubspot_set_up(settings)),
         proofs=proofs,
         pages=pages,
         gate=Gate(sessions, rights, tokens, forms, site),
@@ -375,6 +394,16 @@ def _google_set_up(settings: Settings) -> SetUp:
         client_id=settings.google_client_id,
         public_url=settings.public_url,
         is_sandbox=settings.is_sandbox,
+    )
+
+
+def _hubspot_set_up(settings: Settings) -> HubSpotSetUp:
+    return HubSpotSetUp(
+        has_token=settings.has_hubspot,
+        has_webhook_secret=bool(settings.hubspot_webhook_secret),
+        url=settings.hubspot_url,
+        public_url=settings.public_url,
+        is_sandbox=is_loopback(urlsplit(settings.hubspot_url).hostname or ""),
     )
 
 

@@ -20,6 +20,7 @@ from tests.town import Town, eventually
 
 from muster.commands import exit_status
 from muster.people.google_api import SCOPES
+from muster.platform import migrations
 from muster.readiness.checklist import ROWS
 from muster.readiness.proofs import Judged, Status
 
@@ -260,6 +261,36 @@ def test_check_answers_also_when_every_server_is_away(bare: CommandLine) -> None
     assert "planted" not in said.stdout + said.stderr
 
 
+def test_check_says_once_how_to_mend_a_server_that_is_away(bare: CommandLine) -> None:
+    away = {
+        "DATABASE_URL": "postgresql://muster:planted@127.0.0.1:1/muster",
+        "REDIS_URL": "redis://:planted@127.0.0.1:1/0",
+        "GOOGLE_ISSUER": "http://127.0.0.1:1",
+        "PUBLIC_URL": "http://127.0.0.1:1",
+    }
+
+    said = " ".join(bare("check", **SECRETS | away).stdout.split())
+
+    assert said.count("What to do: First mend redis.persistence.") > 3
+    assert said.count("the server of REDIS_URL runs") == 1
+    assert "Take the portal out of reach" not in said
+
+
+async def test_check_of_a_database_that_was_not_migrated_yet_keeps_nothing_and_says_so(
+    town: Town, muster: CommandLine, empty_database: str
+) -> None:
+    await asyncio.to_thread(migrations.upgrade, empty_database, empty_database)
+    with psycopg.connect(empty_database) as connection:
+        connection.execute("ALTER TABLE proofs DROP COLUMN mend_first")
+    astray = replace(muster, settings={**muster.settings, "DATABASE_URL": empty_database})
+
+    async with town.working():
+        (said,) = await at_once(astray, ("check", "--json"))
+
+    assert (said.returncode, said.stderr.count("Traceback")) == (1, 0)
+    assert json.loads(said.stdout)["kept"] is False
+
+
 async def test_check_of_a_database_without_tables_says_so(
     town: Town, muster: CommandLine, empty_database: str
 ) -> None:
@@ -468,7 +499,7 @@ async def test_the_doctor_finds_nothing_where_all_is_well(town: Town, muster: Co
     assert len([line for line in plain.stdout.splitlines() if line.startswith("✓ ")]) == len(steps) - 1
     assert plain.stdout.splitlines()[-1] == f"{len(steps) - 1} well, 0 failed, 1 not reached"
     assert "\x1b" not in plain.stdout
-    for secret in ("PRIVATE KEY", "ya29.", town.portal.settings.google_client_secret.reveal()):
+    for secret in ("PRIVATE KEY", "ya29.", "pat-", town.portal.settings.google_client_secret.reveal()):
         assert secret not in said.stdout + plain.stdout
 
 
@@ -493,7 +524,8 @@ async def test_the_doctor_needs_no_server_of_ours(muster: CommandLine) -> None:
 
     assert (said.returncode, said.stderr) == (0, "")
     assert [name for name, step in walked(said.stdout).items() if step["status"] != "ok"] == [
-        "google.push_channels"
+        "google.push_channels",
+        "hubspot.allowance",
     ]
 
 

@@ -13,7 +13,7 @@ import msgspec
 from typing_extensions import override
 
 from muster.crm.asking import together
-from muster.crm.catalogue import Catalogue
+from muster.crm.definitions import Definitions
 from muster.crm.fields import Kind
 from muster.crm.hubspot import HubSpot
 from muster.crm.intake import Intake, Known
@@ -81,7 +81,7 @@ class CrmSync(CrmRuns):
     async def _do(self, run: Claim, tally: Tally) -> str | None:
         hubspot = self._hubspot.for_(FEATURE).counted(tally)
         await self.at(run, "reading owners, pipelines and properties")
-        await self._read_catalogue(run, hubspot)
+        await self._read_definitions(run, hubspot)
         cursors = await self._cursors()
         known = {
             kind: Known(_less(cursor.known_until), _less(cursor.archived_known_until))
@@ -95,12 +95,12 @@ class CrmSync(CrmRuns):
             await together(*(self._read_moved(run, hubspot, intake, cursors[kind]) for kind in Kind))
         return None
 
-    async def _read_catalogue(self, run: Claim, hubspot: HubSpot) -> None:
-        catalogue = await Catalogue.read(hubspot)
+    async def _read_definitions(self, run: Claim, hubspot: HubSpot) -> None:
+        definitions = await Definitions.read(hubspot)
         if not run.dry_run:
             async with self._database.transaction(deadline=DEADLINE) as tx:
                 await self.hold(tx, run)
-                await catalogue.keep(tx, self._busts)
+                await definitions.keep(tx, self._busts)
 
     # What moved
 

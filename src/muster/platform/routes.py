@@ -1,6 +1,6 @@
 """Routes are data: from one table come the router, the gate, the navigation and every route's tests."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
@@ -93,6 +93,8 @@ class Route:
     reads: type[msgspec.Struct] | None = None
     returns: type | None = None
     nav: Nav | None = None
+    shows: Sequence[StrEnum] = ()
+    """Permissions with which the answer holds more."""
     limit: Limit | None = None
     max_body_bytes: int = 64 * 1024
     bare: bool = False
