@@ -38,8 +38,11 @@ from muster.crm.meter import Meter
 from muster.crm.mirror import Mirror
 from muster.crm.owners import Owners
 from muster.crm.pace import Pace
+from muster.crm.probes import CrmProbes
 from muster.crm.rereads import Rereads as CrmRereads
 from muster.crm.sync import CrmSync
+from muster.crm.sync_log import SyncLog as CrmSyncLog
+from muster.crm.syncs_web import CrmSyncPages
 from muster.dashboard.overview import Overviews
 from muster.dashboard.web import DashboardPages
 from muster.people.api import PeopleApi
@@ -270,6 +273,17 @@ def make(settings: Settings, *, application: str) -> Portal:
                 accounts,
                 every=settings.people_sync_every,
             ).probes(),
+            *CrmProbes(
+                http,
+                hubspot,
+                crm_sync,
+                crm_rereads,
+                meter,
+                every=settings.crm_sync_every,
+                public_url=settings.public_url,
+                secret=secret,
+                has_hubspot=settings.has_hubspot,
+            ).probes(),
         ],
     )
     access = AccessPages(
@@ -316,6 +330,17 @@ def make(settings: Settings, *, application: str) -> Portal:
                 photos=Photos(directory.impatient(), cache),
             ).routes(),
             *PushHook(push, people_jobs).routes(),
+            *CrmSyncPages(
+                CrmSyncLog(database),
+                crm_sync,
+                crm_rereads,
+                crm_jobs,
+                meter,
+                pages,
+                sync_every=settings.crm_sync_every,
+                has_hubspot=settings.has_hubspot,
+                has_webhooks=secret is not None,
+            ).routes(),
             *HubSpotHook(
                 database, crm_rereads, mirror, crm_jobs, secret=secret, public_url=settings.public_url
             ).routes(),
