@@ -30,13 +30,20 @@ from muster.access.web import AccessPages
 from muster.crm.catalogue import Catalogues
 from muster.crm.doctor import HubSpotDoctor
 from muster.crm.doctor import SetUp as HubSpotSetUp
+from muster.crm.hook import HubSpotHook
 from muster.crm.hubspot import HubSpot
 from muster.crm.hubspot_api import HubSpotApi
+from muster.crm.jobs import CrmJobs
 from muster.crm.meter import Meter
 from muster.crm.mirror import Mirror
 from muster.crm.owners import Owners
 from muster.crm.pace import Pace
 from muster.crm.portfolio import Portfolios
+from muster.crm.probes import CrmProbes
+from muster.crm.rereads import Rereads as CrmRereads
+from muster.crm.sync import CrmSync
+from muster.crm.sync_log import SyncLog as CrmSyncLog
+from muster.crm.syncs_web import CrmSyncPages
 from muster.dashboard.customer_metrics import CustomerMetrics
 from muster.dashboard.metrics import Metrics
 from muster.dashboard.people_metrics import PeopleMetrics, SeatPrice
@@ -132,6 +139,8 @@ class Portal:
     snapshots: Snapshots
     hubspot: HubSpot
     meter: Meter
+    crm_sync: CrmSync
+    crm_rereads: CrmRereads
     google_doctor: GoogleDoctor
     hubspot_doctor: HubSpotDoctor
     proofs: Proofs
@@ -217,6 +226,18 @@ def make(settings: Settings, *, application: str) -> Portal:
             meter=meter,
         )
     )
+    mirror = Mirror(database, busts)
+    crm_sync = CrmSync(database, hubspot, mirror, busts)
+    crm_rereads = CrmRereads(database, hubspot, mirror)
+    crm_jobs = CrmJobs(
+        database,
+        crm_sync,
+        crm_rereads,
+        queues,
+        every=settings.crm_sync_every,
+        has_hubspot=settings.has_hubspot,
+    )
+    secret = settings.hubspot_webhook_secret.reveal() if settings.hubspot_webhook_secret else None
     forms = Csrf(key, fallbacks)
     site = Site(public_url=settings.public_url, development=settings.environment == "development")
     pages = Pages(forms, sandbox=settings.is_sandbox)
@@ -229,7 +250,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     roster, history = Roster(database), History(database)
     lines, nesting = ReportingLines(database), Nesting(database)
     people_jobs = PeopleJobs(sync, groups, rereads, push, queues, every=settings.people_sync_every)
-    mirror, catalogues = Mirror(database, busts), Catalogues(database, cache)
+    catalogues = Catalogues(database, cache)
     owners = Owners(database, cache, Standings(database).who_is)
     metrics = Metrics(
         cache,
@@ -269,6 +290,17 @@ def make(settings: Settings, *, application: str) -> Portal:
                 push,
                 accounts,
                 every=settings.people_sync_every,
+            ).probes(),
+            *CrmProbes(
+                http,
+                hubspot,
+                crm_sync,
+                crm_rereads,
+                meter,
+                every=settings.crm_sync_every,
+                public_url=settings.public_url,
+                secret=secret,
+                has_hubspot=settings.has_hubspot,
             ).probes(),
         ],
     )
@@ -319,6 +351,20 @@ def make(settings: Settings, *, application: str) -> Portal:
                 deals=Portfolios(database, owners, catalogues, cache).of,
             ).routes(),
             *PushHook(push, people_jobs).routes(),
+            *CrmSyncPages(
+                CrmSyncLog(database),
+                crm_sync,
+                crm_rereads,
+                crm_jobs,
+                meter,
+                pages,
+                sync_every=settings.crm_sync_every,
+                has_hubspot=settings.has_hubspot,
+                has_webhooks=secret is not None,
+            ).routes(),
+            *HubSpotHook(
+                database, crm_rereads, mirror, crm_jobs, secret=secret, public_url=settings.public_url
+            ).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
             *AccountPages(database, sessions, tokens, pages, site).routes(),
             *SessionPages(database, sessions, tokens, rights, pages).routes(),
@@ -368,6 +414,8 @@ def make(settings: Settings, *, application: str) -> Portal:
         snapshots=snapshots,
         hubspot=hubspot,
         meter=meter,
+        crm_sync=crm_sync,
+        crm_rereads=crm_rereads,
         google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
         hubspot_doctor=HubSpotDoctor(hubspot, meter, _hubspot_set_up(settings)),
         proofs=proofs,
@@ -376,6 +424,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         routes=routes,
         jobs=(
             *people_jobs.jobs(),
+            *crm_jobs.jobs(),
             *AccessJobs(accounts, rights, audit_log).jobs(),
             *busts.jobs(),
             *snapshots.jobs(),

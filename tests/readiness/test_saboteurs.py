@@ -1,7 +1,6 @@
 """Every row of the checklist can fail: a saboteur turns it red, and the undo turns it green again."""
 
 import pytest
-import tests.readiness.sabotage_dashboard  # noqa: F401  it registers its own
 from tests.readiness.sabotage import SABOTAGES, Sabotage, Siege
 
 from muster.readiness.checklist import ROWS

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from tests.readiness.sabotage import Siege, saboteur
+from tests.readiness.sabotage.siege import Siege, saboteur
 
 
 @saboteur("cache.hooks", sees="a change of a person was not written down: a crash would lose its bust")
