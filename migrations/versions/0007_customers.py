@@ -64,8 +64,8 @@ CREATE INDEX crm_deals_closes ON crm_records (COALESCE(closes_on, '-infinity'), 
 -- All that is counted by, in a third of the table's pages: for words that many records hold, and for words
 -- of one or two letters, which have no trigram of their own. An index's row has no room for the longest.
 CREATE INDEX crm_records_scan ON crm_records (kind, owner_id)
-    INCLUDE (id, pipeline_id, stage_id, amount, currency, is_closed, is_won, closes_on, created_at, modified_at,
-             search_text)
+    INCLUDE (id, pipeline_id, stage_id, amount, currency, is_closed, is_won, closes_on, created_at,
+             modified_at, search_text)
     WHERE archived_at IS NULL AND octet_length(search_text) < 2000;
 CREATE INDEX crm_records_scan_long ON crm_records (kind)
     WHERE archived_at IS NULL AND octet_length(search_text) >= 2000;

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -26,8 +27,14 @@ from muster.access.settings_page import SettingsPage
 from muster.access.tokens import Tokens
 from muster.access.web import AccessPages
 from muster.crm.catalogue import Catalogues
+from muster.crm.doctor import HubSpotDoctor
+from muster.crm.doctor import SetUp as HubSpotSetUp
+from muster.crm.hubspot import HubSpot
+from muster.crm.hubspot_api import HubSpotApi
+from muster.crm.meter import Meter
 from muster.crm.mirror import Mirror
 from muster.crm.owners import Owners
+from muster.crm.pace import Pace
 from muster.dashboard.overview import Overviews
 from muster.dashboard.web import DashboardPages
 from muster.people.api import PeopleApi
@@ -62,6 +69,7 @@ from muster.people.syncs_web import SyncPages
 from muster.people.throttle import Throttle
 from muster.people.web import PeoplePages
 from muster.platform import outbound, redis
+from muster.platform.addresses import is_loopback
 from muster.platform.busts import Busts
 from muster.platform.cache import Cache
 from muster.platform.cache_probes import CacheProbes
@@ -112,7 +120,10 @@ class Portal:
     mirror: Mirror
     catalogues: Catalogues
     owners: Owners
+    hubspot: HubSpot
+    meter: Meter
     google_doctor: GoogleDoctor
+    hubspot_doctor: HubSpotDoctor
     proofs: Proofs
     pages: Pages
     gate: Gate
@@ -132,6 +143,7 @@ async def portal(settings: Settings, *, application: str) -> AsyncIterator[Porta
         yield made
     finally:
         await made.rights.close()
+        await made.meter.close()
         await made.http.aclose()
         await made.queues.close()
         await made.cache.close()
@@ -182,6 +194,16 @@ def make(settings: Settings, *, application: str) -> Portal:
         GoogleApi(http, credentials, Throttle()),
         base_url=settings.google_directory_url,
         customer=settings.google_customer,
+    )
+    meter = Meter(database)
+    hubspot = HubSpot(
+        HubSpotApi(
+            http,
+            base_url=settings.hubspot_url,
+            token=settings.hubspot_token.reveal() if settings.hubspot_token else None,
+            pace=Pace(cache_client),
+            meter=meter,
+        )
     )
     forms = Csrf(key, fallbacks)
     site = Site(public_url=settings.public_url, development=settings.environment == "development")
@@ -316,7 +338,10 @@ def make(settings: Settings, *, application: str) -> Portal:
         mirror=mirror,
         catalogues=catalogues,
         owners=owners,
+        hubspot=hubspot,
+        meter=meter,
         google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
+        hubspot_doctor=HubSpotDoctor(hubspot, meter, _hubspot_set_up(settings)),
         proofs=proofs,
         pages=pages,
         gate=Gate(sessions, rights, tokens, forms, site),
@@ -343,6 +368,16 @@ def _google_set_up(settings: Settings) -> SetUp:
     )
 
 
+def _hubspot_set_up(settings: Settings) -> HubSpotSetUp:
+    return HubSpotSetUp(
+        has_token=settings.has_hubspot,
+        has_webhook_secret=bool(settings.hubspot_webhook_secret),
+        url=settings.hubspot_url,
+        public_url=settings.public_url,
+        is_sandbox=is_loopback(urlsplit(settings.hubspot_url).hostname or ""),
+    )
+
+
 def _push_address(settings: Settings) -> str | None:
     """Where Google's push reaches the portal: over HTTPS alone, but for the sandbox on this machine."""
     return f"{settings.public_url}/hooks/google" if settings.is_https or settings.is_sandbox else None
@@ -359,6 +394,7 @@ def _destinations(settings: Settings) -> Sequence[outbound.Destination]:
                 settings.google_issuer,
                 settings.google_directory_url,
                 *([] if settings.is_sandbox else google),
+                *([settings.hubspot_url] if settings.has_hubspot else []),
             )
         ),
         # Wherever the operator has put it.
