@@ -26,15 +26,21 @@ from muster.access.session_pages import SessionPages
 from muster.access.settings_page import SettingsPage
 from muster.access.tokens import Tokens
 from muster.access.web import AccessPages
+from muster.crm.board import BoardPage
 from muster.crm.catalogue import Catalogues
 from muster.crm.doctor import HubSpotDoctor
 from muster.crm.doctor import SetUp as HubSpotSetUp
 from muster.crm.hubspot import HubSpot
 from muster.crm.hubspot_api import HubSpotApi
+from muster.crm.lists import Lists
+from muster.crm.lists_api import CustomersApi
+from muster.crm.lists_web import ListPages
 from muster.crm.meter import Meter
 from muster.crm.mirror import Mirror
 from muster.crm.owners import Owners
+from muster.crm.owners_web import OwnerPages
 from muster.crm.pace import Pace
+from muster.crm.views import Views
 from muster.dashboard.overview import Overviews
 from muster.dashboard.web import DashboardPages
 from muster.people.api import PeopleApi
@@ -120,6 +126,7 @@ class Portal:
     mirror: Mirror
     catalogues: Catalogues
     owners: Owners
+    lists: Lists
     hubspot: HubSpot
     meter: Meter
     google_doctor: GoogleDoctor
@@ -218,7 +225,9 @@ def make(settings: Settings, *, application: str) -> Portal:
     lines, nesting = ReportingLines(database), Nesting(database)
     people_jobs = PeopleJobs(sync, groups, rereads, push, queues, every=settings.people_sync_every)
     mirror, catalogues = Mirror(database, busts), Catalogues(database, cache)
-    owners = Owners(database, cache, Standings(database).who_is)
+    who_is = Standings(database).who_is
+    owners = Owners(database, cache, who_is)
+    lists = Lists(database, cache, owners, who_is)
     proofs = Proofs(
         database,
         [
@@ -295,6 +304,12 @@ def make(settings: Settings, *, application: str) -> Portal:
                 photos=Photos(directory.impatient(), cache),
             ).routes(),
             *PushHook(push, people_jobs).routes(),
+            *ListPages(
+                lists, Views(database), owners, catalogues, pages, has_hubspot=settings.has_hubspot
+            ).routes(),
+            *BoardPage(lists, owners, catalogues, pages, has_hubspot=settings.has_hubspot).routes(),
+            *OwnerPages(owners, lists, pages, has_hubspot=settings.has_hubspot).routes(),
+            *CustomersApi(lists, owners, catalogues).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
             *AccountPages(database, sessions, tokens, pages, site).routes(),
             *SessionPages(database, sessions, tokens, rights, pages).routes(),
@@ -338,6 +353,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         mirror=mirror,
         catalogues=catalogues,
         owners=owners,
+        lists=lists,
         hubspot=hubspot,
         meter=meter,
         google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
