@@ -94,6 +94,9 @@ def new_settings(servers: Servers) -> Callable[[], Settings]:
             google_service_account=Secret(Path(acme["service_account"]).read_text()),
             google_admin_email=acme["admin_email"],
             google_directory_url=acme["directory_url"],
+            hubspot_token=Secret(acme["hubspot_token"]),
+            hubspot_webhook_secret=Secret(acme["hubspot_webhook_secret"]),
+            hubspot_url=acme["hubspot_url"],
         )
 
     return made

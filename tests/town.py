@@ -53,6 +53,10 @@ class Sandbox:
     async def fault(self, kind: str, **how: Any) -> None:
         await self.tell("faults", {"path": "/admin/directory/v1/users", "kind": kind, **how})
 
+    async def hubspot(self, what: str, **how: Any) -> Any:
+        """As `hubspot("faults", path="/crm/*", status=500)`, or `hubspot("deals/1", properties={…})`."""
+        return await self.tell(f"hubspot/{what}", how)
+
     async def change(self, email: str, **fields: Any) -> Any:
         return (await self.tell(f"people/{email}", fields))["user"]
 

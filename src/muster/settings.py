@@ -26,6 +26,7 @@ DEFAULT_HOME = ".muster"
 INSTANCE_FILE = "instance.env"
 GOOGLE_ISSUER = "https://accounts.google.com"
 GOOGLE_DIRECTORY_URL = "https://admin.googleapis.com"
+HUBSPOT_URL = "https://api.hubapi.com"
 OWNER = "DATABASE_OWNER_URL"
 """The key to the tables themselves, which no process that serves or works may hold."""
 
@@ -78,6 +79,11 @@ MEANINGS: dict[str, dict[str, str]] = {
         "GOOGLE_ADMIN_EMAIL": "the administrator in whose name the directory is read",
         "GOOGLE_CUSTOMER": "the Workspace customer",
         "GOOGLE_DIRECTORY_URL": "where the Directory API is",
+    },
+    "HubSpot": {
+        "HUBSPOT_TOKEN": "the app's access token; without it there are no customers here",
+        "HUBSPOT_WEBHOOK_SECRET": "the app's client secret, with which its webhooks are signed",
+        "HUBSPOT_URL": "where HubSpot's API is",
     },
 }
 """Group → setting → what it is, as docs/operating.md has it too."""
@@ -146,6 +152,9 @@ class Settings:
     google_admin_email: str = ""
     google_customer: str = "my_customer"
     google_directory_url: str = GOOGLE_DIRECTORY_URL
+    hubspot_token: Secret | None = None
+    hubspot_webhook_secret: Secret | None = None
+    hubspot_url: str = HUBSPOT_URL
     session_idle: timedelta = timedelta(minutes=60)
     people_sync_every: timedelta = timedelta(minutes=15)
     people_removal_percent: int = 5
@@ -160,6 +169,11 @@ class Settings:
     def is_sandbox(self) -> bool:
         """Google is the sandbox company on this machine, so every page says so."""
         return is_loopback(urlsplit(self.google_issuer).hostname or "")
+
+    @property
+    def has_hubspot(self) -> bool:
+        """Whether there are customers to read."""
+        return bool(self.hubspot_token)
 
     def shown(self) -> dict[str, str]:
         """Name → value as `muster config` prints it: secrets hidden, passwords in addresses too."""
@@ -294,6 +308,11 @@ def _settings(env: FileAwareEnv, *, with_owner: bool = False) -> Settings:
         google_directory_url=_url(
             env, "GOOGLE_DIRECTORY_URL", GOOGLE_DIRECTORY_URL, {"http", "https"}
         ).rstrip("/"),
+        hubspot_token=_header_secret(env, "HUBSPOT_TOKEN"),
+        hubspot_webhook_secret=_header_secret(env, "HUBSPOT_WEBHOOK_SECRET"),
+        hubspot_url=_url(
+            env, "HUBSPOT_URL", HUBSPOT_URL, {"https"} if production else {"http", "https"}
+        ).rstrip("/"),
         session_idle=_minutes(env, "SESSION_IDLE_MINUTES", 60),
         people_sync_every=_minutes(env, "PEOPLE_SYNC_MINUTES", 15),
         people_removal_percent=_percent(env, "PEOPLE_REMOVAL_PERCENT", 5),
@@ -370,6 +389,14 @@ def _key(value: str, name: str = "SECRET_KEY") -> Secret:
     if len(value) < 32:
         raise SettingsError(f"{name} holds {len(value)} characters; expected at least 32 random ones")
     return Secret(value)
+
+
+def _header_secret(env: FileAwareEnv, name: str) -> Secret | None:
+    """One that travels in a header, or is kept by somebody who makes them so."""
+    value = env.str(name, "")
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise SettingsError(f"{name} holds characters that no token has; expected it as HubSpot shows it")
+    return Secret(value) if value else None
 
 
 def _words(env: FileAwareEnv, name: str) -> tuple[str, ...]:

@@ -26,8 +26,12 @@ from muster.access.settings_page import SettingsPage
 from muster.access.tokens import Tokens
 from muster.access.web import AccessPages
 from muster.crm.catalogue import Catalogues
+from muster.crm.hubspot import HubSpot
+from muster.crm.hubspot_api import HubSpotApi
+from muster.crm.meter import Meter
 from muster.crm.mirror import Mirror
 from muster.crm.owners import Owners
+from muster.crm.pace import Pace
 from muster.dashboard.overview import Overviews
 from muster.dashboard.web import DashboardPages
 from muster.people.api import PeopleApi
@@ -112,6 +116,8 @@ class Portal:
     mirror: Mirror
     catalogues: Catalogues
     owners: Owners
+    hubspot: HubSpot
+    meter: Meter
     google_doctor: GoogleDoctor
     proofs: Proofs
     pages: Pages
@@ -132,6 +138,7 @@ async def portal(settings: Settings, *, application: str) -> AsyncIterator[Porta
         yield made
     finally:
         await made.rights.close()
+        await made.meter.close()
         await made.http.aclose()
         await made.queues.close()
         await made.cache.close()
@@ -182,6 +189,16 @@ def make(settings: Settings, *, application: str) -> Portal:
         GoogleApi(http, credentials, Throttle()),
         base_url=settings.google_directory_url,
         customer=settings.google_customer,
+    )
+    meter = Meter(database)
+    hubspot = HubSpot(
+        HubSpotApi(
+            http,
+            base_url=settings.hubspot_url,
+            token=settings.hubspot_token.reveal() if settings.hubspot_token else None,
+            pace=Pace(cache_client),
+            meter=meter,
+        )
     )
     forms = Csrf(key, fallbacks)
     site = Site(public_url=settings.public_url, development=settings.environment == "development")
@@ -316,6 +333,8 @@ def make(settings: Settings, *, application: str) -> Portal:
         mirror=mirror,
         catalogues=catalogues,
         owners=owners,
+        hubspot=hubspot,
+        meter=meter,
         google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
         proofs=proofs,
         pages=pages,
@@ -359,6 +378,7 @@ def _destinations(settings: Settings) -> Sequence[outbound.Destination]:
                 settings.google_issuer,
                 settings.google_directory_url,
                 *([] if settings.is_sandbox else google),
+                *([settings.hubspot_url] if settings.has_hubspot else []),
             )
         ),
         # Wherever the operator has put it.

@@ -8,8 +8,8 @@ from muster.crm.fields import Kind
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A record as HubSpot holds it. `values` are the properties of `fields.properties_of` by name; one
-    that is empty is left out.
+    """A record as HubSpot holds it. `values` are those of its `fields.FIELDS` by name; one that is empty is
+    left out.
     """
 
     kind: Kind

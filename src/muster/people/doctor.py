@@ -26,7 +26,6 @@ from muster.people.google_api import (
     VENDOR,
     Credentials,
     GoogleApi,
-    Tally,
     explained,
     reason,
     unreachable,
@@ -47,6 +46,7 @@ from muster.people.remedies import (
 from muster.people.throttle import Throttle
 from muster.platform.addresses import is_loopback
 from muster.platform.step import Standing, Step
+from muster.platform.tally import Tally
 
 STEP_DEADLINE = timedelta(seconds=8)
 DEADLINE = timedelta(seconds=45)

@@ -6,10 +6,6 @@ https://developers.google.com/workspace/admin/directory/v1/guides/handle-errors
 import asyncio
 import random
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, TypeVar
 
@@ -19,6 +15,7 @@ import msgspec
 
 from muster.errors import SettingsError, VendorDown, VendorRefused
 from muster.people.throttle import Throttle
+from muster.platform.tally import Tally
 
 Shape = TypeVar("Shape")
 
@@ -52,36 +49,6 @@ SET_UP = {
     "invalid_grant": "the service account's key or GOOGLE_ADMIN_EMAIL is not accepted",
 }
 """Google's word for a set-up that is not right → what is missing, and where it is clicked."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What some piece of work cost: calls, failures by Google's reason, and the seconds in which at least
-    one call waited for its turn.
-    """
-
-    calls: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    waited_seconds: float = 0.0
-    _waiting: int = 0
-    _since: float = 0.0
-
-    @property
-    def retried(self) -> int:
-        return self.faults.total()
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Several that wait at once wait once."""
-        if not self._waiting:
-            self._since = time.monotonic()
-        self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
-            if not self._waiting:
-                self.waited_seconds += time.monotonic() - self._since
 
 
 class ServiceAccount(msgspec.Struct):

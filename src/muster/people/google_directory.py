@@ -21,13 +21,13 @@ from muster.people.google_api import (
     USERS,
     VENDOR,
     GoogleApi,
-    Tally,
     decoded,
     expect,
     reason,
 )
 from muster.people.google_user import USER_FIELDS, Record, records, without_nul
 from muster.people.person import UNDELETE_WINDOW
+from muster.platform.tally import Tally
 
 Shape = TypeVar("Shape")
 

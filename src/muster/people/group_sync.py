@@ -14,11 +14,11 @@ from typing_extensions import override
 
 from muster.errors import VendorRefused
 from muster.people.directory_copy import DirectoryCopy
-from muster.people.google_api import Tally
 from muster.people.google_directory import GoogleDirectory, GoogleGroup, GoogleMember, PageTokenRefused
 from muster.people.runs import Claim, ListingNotBelieved, Runs, note_costs
 from muster.platform.database import Database, Transaction
 from muster.platform.folding import folded
+from muster.platform.tally import Tally
 
 AT_ONCE = 8
 READ_AGAIN_AFTER = timedelta(hours=6)

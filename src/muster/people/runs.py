@@ -9,10 +9,10 @@ import msgspec
 from psycopg.errors import UniqueViolation
 
 from muster.errors import Conflict, MusterError, Unavailable
-from muster.people.google_api import Tally
 from muster.platform import audit
 from muster.platform.actor import Origin, System, Who
 from muster.platform.database import Database, Transaction
+from muster.platform.tally import Tally
 from muster.platform.telemetry import logger
 
 Kind = Literal["people", "groups"]

@@ -13,13 +13,13 @@ from typing_extensions import override
 from muster.access.account import Accounts
 from muster.errors import VendorError, VendorRefused
 from muster.people.directory_copy import Absent, DirectoryCopy, News, Occasion, Reading
-from muster.people.google_api import Tally
 from muster.people.google_directory import Gone, GoogleDirectory, GoogleOrgUnit
 from muster.people.listing import Listed, Listing, Sharing
 from muster.people.removals import STAGED_YET_LISTED, Removals
 from muster.people.rereads import ask_about
 from muster.people.runs import SCHEDULE, Claim, ListingNotBelieved, Runs, note_costs
 from muster.platform.database import Database, Transaction
+from muster.platform.tally import Tally
 
 DEADLINE = timedelta(seconds=40)
 """Shorter than the silence after which a run counts as lost."""

@@ -23,6 +23,7 @@ _GONE = -2
 
 KINDS = {
     "rate": timedelta(minutes=5),
+    "hubspot": timedelta(minutes=5),
     "rights": LONGEST,
     "seq": LONGEST,
     "tag": LONGEST,
