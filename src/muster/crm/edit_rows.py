@@ -1,4 +1,4 @@
-"""Edits as they are kept until HubSpot has taken them: who holds one, in which order, and what became of it."""
+"""Edits as they are kept until HubSpot has taken them: who holds one, in which order, what became of it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -87,6 +87,13 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     creation_key: str | None = None
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """`is_new` unless an edit with this `creation_key` was kept before."""
+
+    id: int
+    is_new: bool
+
+
 class EditRows:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -96,9 +103,6 @@ class EditRows:
         if found is None:
             raise NotFound(f"There is no edit {edit_id}.")
         return found
-
-    async def by_key(self, creation_key: str) -> Edit | None:
-        return await self._database.row(Edit, _select("WHERE creation_key = %s"), [creation_key])
 
     async def open_of(self, kind: Kind, record_ids: Sequence[str]) -> list[Edit]:
         """What is asked for and not done, or was stopped and not put aside, the oldest first."""
@@ -111,14 +115,15 @@ class EditRows:
             [kind, list(record_ids)],
         )
 
-    async def keep(self, tx: Transaction, wish: Wish, *, by: Who, origin: Origin) -> int | None:
-        """Its id; None if its `creation_key` was kept before."""
-        edit_id: int | None = await tx.value(
+    async def keep(self, tx: Transaction, wish: Wish, *, by: Who, origin: Origin) -> Kept:
+        kept = await tx.row(
+            Kept,
             """
             INSERT INTO crm_edits (kind, record_id, fields, before, ties, creation_key,
                 account_id, by_email, address, request_id)
             VALUES (%s, %s, %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s, %s)
-            ON CONFLICT (creation_key) DO NOTHING RETURNING id
+            ON CONFLICT (creation_key) DO UPDATE SET creation_key = excluded.creation_key
+            RETURNING id, xmax = 0 AS is_new
             """,
             [
                 wish.kind,
@@ -133,7 +138,7 @@ class EditRows:
                 origin.request_id,
             ],
         )
-        return edit_id
+        return kept or Kept(0, is_new=False)
 
     async def claim(self, edit_id: int) -> Edit | None:
         """Hold an edit to write it; None where it is not its turn, or somebody else has it.
@@ -231,7 +236,7 @@ _COLUMNS = sql.SQL(", ").join(sql.Identifier(name) for name in Edit.__struct_fie
 
 
 def _select(rest: str) -> sql.Composed:
-    return sql.SQL("SELECT {} FROM crm_edits {}").format(_COLUMNS, sql.SQL(rest))  # type: ignore[arg-type]
+    return sql.SQL("SELECT {} FROM crm_edits {}").format(_COLUMNS, sql.SQL(rest))
 
 
 def _json(value: object) -> str:

@@ -1,7 +1,7 @@
 """What people type into fields: read as HubSpot wants it, or refused beside the field it was typed into."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 
@@ -42,6 +42,16 @@ class EditValues:
         self._kind = kind
         self._catalogue = catalogue
         self._owners = owners
+        self._reading: dict[Type, Callable[[Field, str], str]] = {
+            Type.MONEY: _number,
+            Type.NUMBER: _number,
+            Type.DATE: _day,
+            Type.EMAIL: _address,
+            Type.OWNER: self._owner,
+            Type.PIPELINE: self._pipeline,
+            Type.STAGE: self._stage,
+            Type.CHOICE: self._choice,
+        }
 
     def read(self, typed: Mapping[str, str], held: Mapping[str, str]) -> dict[str, str]:
         """As HubSpot is to be sent it, without what is as it was in `held`; "" clears. Raises InvalidFields.
@@ -72,40 +82,33 @@ class EditValues:
         return one == other if field is None else is_same(field, one, other)
 
     def _value(self, field: Field, text: str) -> str:
+        is_long = field.type is Type.LONG_TEXT
+        text = _lines(text).strip() if is_long else _SPACES.sub(" ", text).strip()
+        longest = LONGEST if is_long else _LONGEST_LINE
         if "\0" in text or not _is_text(text):
             raise _Wrong("holds a character that no text has")
-        if field.type is Type.LONG_TEXT:
-            text = _lines(text).strip()
-            if len(text) > LONGEST:
-                raise _Wrong(f"is longer than {LONGEST:,} characters")
-            return text
-        text = _SPACES.sub(" ", text).strip()
-        if len(text) > _LONGEST_LINE:
-            raise _Wrong(f"is longer than {_LONGEST_LINE:,} characters")
+        if len(text) > longest:
+            raise _Wrong(f"is longer than {longest:,} characters")
         if not text:
             return self._cleared(field)
-        if field.type in {Type.MONEY, Type.NUMBER}:
-            return number_as_typed(text)
-        if field.type is Type.DATE:
-            return _moment_of(_date(text))
-        if field.type is Type.EMAIL and not _EMAIL.fullmatch(text):
-            raise _Wrong("is not an e-mail address")
-        if field.type is Type.OWNER:
-            return self._owner(text)
-        if field.type is Type.STAGE and not self._catalogue.stage(text):
-            raise _Wrong("is none of the stages HubSpot has")
-        if field.type is Type.PIPELINE and text not in self._catalogue.pipelines:
-            raise _Wrong("is none of the pipelines HubSpot has")
-        if field.type is Type.CHOICE:
-            return self._choice(field, text)
-        return text
+        return self._reading.get(field.type, _as_it_is)(field, text)
 
     def _cleared(self, field: Field) -> str:
         if field.type in {Type.STAGE, Type.PIPELINE}:
             raise _Wrong("cannot be empty: a deal is always in a stage")
         return ""
 
-    def _owner(self, owner_id: str) -> str:
+    def _stage(self, _: Field, text: str) -> str:
+        if not self._catalogue.stage(text):
+            raise _Wrong("is none of the stages HubSpot has")
+        return text
+
+    def _pipeline(self, _: Field, text: str) -> str:
+        if text not in self._catalogue.pipelines:
+            raise _Wrong("is none of the pipelines HubSpot has")
+        return text
+
+    def _owner(self, _: Field, owner_id: str) -> str:
         owner = self._owners.get(owner_id)
         if owner is None:
             raise _Wrong("is nobody who owns records in HubSpot")
@@ -149,8 +152,18 @@ def is_same(field: Field, one: str, other: str) -> bool:
     return False
 
 
-def number_as_typed(text: str) -> str:
-    """A number with thousands and decimals as people write them. Raises what stands beside the field."""
+def _as_it_is(_: Field, text: str) -> str:
+    return text
+
+
+def _address(_: Field, text: str) -> str:
+    if not _EMAIL.fullmatch(text):
+        raise _Wrong("is not an e-mail address")
+    return text
+
+
+def _number(_: Field, text: str) -> str:
+    """With thousands and decimals as people write them."""
     bare = _SPACES.sub("", _CURRENCY.sub("", text))
     if not _NUMBER_AS_TYPED.fullmatch(bare) or not any(sign.isdecimal() for sign in bare):
         raise _Wrong("is not a number")
@@ -181,7 +194,9 @@ def _plain(text: str) -> str:
     if len(rest) == 3 and whole.lstrip("+-") not in {"", "0"}:
         if last == ",":
             return whole + rest
-        raise _Wrong(f"could be {whole}{rest} or {whole}.{rest.rstrip('0') or '0'}: write it without the point")
+        raise _Wrong(
+            f"could be {whole}{rest} or {whole}.{rest.rstrip('0') or '0'}: write it without the point"
+        )
     return f"{whole}.{rest}"
 
 
@@ -200,6 +215,11 @@ def _decimal(text: str) -> Decimal | None:
     return number if number.is_finite() else None
 
 
+def _day(_: Field, text: str) -> str:
+    """At noon, so that it is the same day on HubSpot's pages from Honolulu to Auckland."""
+    return f"{_date(text).isoformat()}T12:00:00Z"
+
+
 def _date(text: str) -> date:
     for form in ("%Y-%m-%d", "%d.%m.%Y", "%d %b %Y", "%d %B %Y"):
         try:
@@ -212,11 +232,6 @@ def _date(text: str) -> date:
     if moment := moment_of(text):
         return moment.astimezone(UTC).date()
     raise _Wrong("is not a date; expected one such as 2026-11-30")
-
-
-def _moment_of(day: date) -> str:
-    """At noon, so that it is the same day on HubSpot's pages from Honolulu to Auckland."""
-    return f"{day.isoformat()}T12:00:00Z"
 
 
 def _is_text(text: str) -> bool:
