@@ -32,6 +32,7 @@ CREATE TABLE crm_records (
     created_at    timestamptz NOT NULL,          -- HubSpot's
     modified_at   timestamptz NOT NULL,          -- HubSpot's
     read_at       bigint NOT NULL,               -- of crm_reads, before HubSpot was asked for this
+    ties_read_at  bigint NOT NULL DEFAULT 0,     -- the same of its associations, where that changed them
     seen_at       timestamptz NOT NULL DEFAULT now(), -- when HubSpot last said what stands here
     first_seen_at timestamptz NOT NULL DEFAULT now(),
     changed_at    timestamptz NOT NULL DEFAULT now(),
@@ -62,6 +63,7 @@ CREATE TABLE crm_associations (
     to_kind   text NOT NULL,
     to_id     text NOT NULL,
     label     text NOT NULL DEFAULT '',
+    read_at   bigint NOT NULL DEFAULT 0,         -- of crm_reads, before HubSpot was asked and told of it
     PRIMARY KEY (from_kind, from_id, to_kind, to_id)
 );
 CREATE INDEX crm_associations_to ON crm_associations (to_kind, to_id, from_kind);
@@ -120,8 +122,11 @@ CREATE TABLE crm_syncs (
     asked_by       text NOT NULL,
     is_full        boolean NOT NULL DEFAULT false,  -- everything is listed and compared, not only what moved
     dry_run        boolean NOT NULL DEFAULT false,
+    resumed        bigint,                          -- the run that broke off and whose pages it took over
     asked_at       timestamptz NOT NULL DEFAULT now(),
     started_at     timestamptz,
+    began_at       timestamptz,                     -- before the first of its pages was asked for
+    first_read     bigint,                          -- of crm_reads, at began_at
     finished_at    timestamptz,
     beat_at        timestamptz,
     step           text NOT NULL DEFAULT '',        -- what it is at, in words
@@ -135,6 +140,7 @@ CREATE TABLE crm_syncs (
     restored       integer NOT NULL DEFAULT 0,
     merged         integer NOT NULL DEFAULT 0,
     associations   integer NOT NULL DEFAULT 0,      -- made or ended
+    missed         integer NOT NULL DEFAULT 0,      -- in no page, though there by HubSpot's word on each
     drift          integer NOT NULL DEFAULT 0,      -- found by listing everything, and should have been known
     calls          integer NOT NULL DEFAULT 0,
     retried        integer NOT NULL DEFAULT 0,
@@ -147,9 +153,18 @@ CREATE UNIQUE INDEX crm_syncs_waiting ON crm_syncs (dry_run) WHERE status = 'wai
 CREATE TABLE crm_cursors (
     kind        text PRIMARY KEY,
     known_until timestamptz,
+    archived_known_until timestamptz,               -- the same of archivings, which move no time of a change
     listed_to   text NOT NULL DEFAULT '',
+    is_listed   boolean NOT NULL DEFAULT false,
     listing     bigint                              -- the run whose listing of all broke off there
 );
+-- Whom the pages of a listing of all showed.
+CREATE TABLE crm_pages (
+    sync_id bigint NOT NULL,
+    kind    text NOT NULL,
+    ids     text[] NOT NULL
+);
+CREATE INDEX crm_pages_sync ON crm_pages (sync_id, kind);
 
 -- Which records to ask HubSpot about again, each once however often it is named.
 CREATE TABLE crm_rereads (

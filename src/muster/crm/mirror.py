@@ -23,6 +23,13 @@ from muster.platform.folding import folded
 TOLD_APART = 200
 """So many records of one write are busted one by one; more of them all at once."""
 
+DIRECTIONS = (
+    (Kind.DEALS, Kind.CONTACTS),
+    (Kind.DEALS, Kind.COMPANIES),
+    (Kind.CONTACTS, Kind.COMPANIES),
+)
+"""From which kind to which an association is kept, whichever end it was read from."""
+
 _LARGEST = Decimal(10) ** 17
 
 
@@ -36,7 +43,12 @@ class Source(StrEnum):
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of records that were taken; `late` are those that something newer stood in the way of."""
+    """What came of records that were taken.
+
+    `late` are those that something newer stood in the way of. `news` says of each that is not as it was
+    "created", "changed", "archived" or "restored". Of the `doubted` search says what may be outdated:
+    they were left as they are, and HubSpot is to be asked for them by id.
+    """
 
     created: int = 0
     updated: int = 0
@@ -45,6 +57,8 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     restored: int = 0
     merged: int = 0
     late: int = 0
+    news: dict[str, str] = {}
+    doubted: tuple[str, ...] = ()
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -76,41 +90,25 @@ class Mirror:
         by: str = "",
         lags: bool = False,
         is_first_load: bool = False,
+        dry_run: bool = False,
     ) -> Taken:
         """Write down what HubSpot said of these records, with their history, and bust what showed them.
 
         `asked` is a `number()`; with `lags` the answer is search's, which may be older than its time. Who
-        is archived by `records` leaves all lists. On a first load nothing counts as a change.
+        is archived by `records` leaves all lists. On a first load nothing counts as a change. A sync does
+        not touch what is as it was; others move the time when HubSpot last said so.
         """
-        latest = {record.id: record for record in records}
-        held = await _held(tx, kind, latest)
-        counts: Counter[str] = Counter()
-        rows: list[dict[str, Any]] = []
-        same: list[str] = []
-        changes: list[tuple[str, str, dict[str, list[str]]]] = []
-        merges: dict[str, str] = {}
-        for record in latest.values():
-            before = held.get(record.id)
-            if before and (before.read_at > asked or (lags and record.modified_at < before.modified_at)):
-                counts["late"] += 1
-                continue
-            merges |= {old: record.id for old in record.merged_ids if old != record.id}
-            what, differences = _news(before, record)
-            if what is None and before and before.modified_at == record.modified_at:
-                counts["unchanged"] += 1
-                same.append(record.id)
-                continue
-            counts[_COUNTED.get(what or "", "updated")] += 1
-            rows.append(_row(record))
-            if what and not (is_first_load and what == "created"):
-                changes.append((record.id, what, differences))
-        await _write(tx, kind, rows, asked)
-        await tx.execute(_SEEN, {"kind": kind, "ids": same, "asked": asked})
-        await _note(tx, kind, changes, source=source, by=by)
-        counts["merged"] = await self._lead(tx, kind, merges, asked=asked, source=source)
-        if rows or merges:
-            await self.bust(tx, kind, [*(str(row["id"]) for row in rows), *merges])
-        return Taken(**counts)
+        judged = await self._judge(tx, kind, records, asked=asked, lags=lags, dry_run=dry_run)
+        if not dry_run:
+            told = [one for one in judged.changes if not (is_first_load and one[1] == "created")]
+            await _write(tx, kind, judged.rows, asked)
+            if judged.same and source is not Source.SYNC:
+                await tx.execute(_SEEN, {"kind": kind, "ids": judged.same, "asked": asked})
+            await _note(tx, kind, told, source=source, by=by)
+            await self._merge(tx, kind, judged.merges, asked=asked, source=source)
+            if judged.rows or judged.merges:
+                await self.bust(tx, kind, [*(str(row["id"]) for row in judged.rows), *judged.merges])
+        return judged.taken()
 
     async def wrote(
         self, tx: Transaction, kind: Kind, record_id: str, values: Mapping[str, str], *, modified_at: datetime
@@ -135,36 +133,173 @@ class Mirror:
             await self.bust(tx, kind, gone)
         return len(gone)
 
-    async def tie(
-        self, tx: Transaction, from_kind: Kind, to_kind: Kind, ties: Mapping[str, Sequence[str]]
+    async def lead(
+        self, tx: Transaction, kind: Kind, merges: Mapping[str, str], *, asked: int, source: Source
     ) -> int:
-        """Make the associations of these records to `to_kind` exactly these; how many were made or ended."""
-        pairs = [(from_id, to_id) for from_id, to_ids in ties.items() for to_id in dict.fromkeys(to_ids)]
-        froms, tos = [one for one, _ in pairs], [one for _, one in pairs]
-        ended: int = await tx.execute(_UNTIE, [from_kind, to_kind, list(ties), froms, tos])
-        made: int = await tx.execute(_TIE, [from_kind, to_kind, froms, tos])
-        if ended + made:
-            await self.bust(tx, from_kind, list(ties))
-            await self.bust(tx, to_kind, list(dict.fromkeys(tos)))
-        return ended + made
+        """Have the ids of merged records lead to what they were merged into; how many did not before."""
+        held = await _held(tx, kind, merges)
+        news = {old: new for old, new in merges.items() if old in held and held[old].merged_into != new}
+        await self._merge(tx, kind, news, asked=asked, source=source)
+        if news:
+            await self.bust(tx, kind, list(news))
+        return len(news)
+
+    async def forget(self, tx: Transaction, kind: Kind, record_id: str, *, asked: int) -> None:
+        """Keep nothing of a person who wants to be forgotten but that the id is gone."""
+        await self.archive(tx, kind, [record_id], asked=asked, source=Source.WEBHOOK)
+        await tx.execute(_FORGET, {"kind": kind, "id": record_id, "name": name_of(kind, {})})
+        await tx.execute(
+            "UPDATE crm_changes SET fields = '{}' WHERE kind = %s AND record_id = %s AND fields <> '{}'",
+            [kind, record_id],
+        )
+        await tx.execute(
+            "DELETE FROM crm_associations WHERE (from_kind = %(kind)s AND from_id = %(id)s) "
+            "OR (to_kind = %(kind)s AND to_id = %(id)s)",
+            {"kind": kind, "id": record_id},
+        )
+        await self.bust(tx, kind, [record_id])
+
+    async def tie(
+        self,
+        tx: Transaction,
+        kind: Kind,
+        other: Kind,
+        ties: Mapping[str, Sequence[str]],
+        *,
+        asked: int | None = None,
+        is_first_load: bool = False,
+        dry_run: bool = False,
+    ) -> int:
+        """Make the associations of these records to the `other` kind exactly these; how many were made or
+        ended. Either kind may be the one that was asked about.
+
+        `asked` is a `number()`, one for all kinds that were asked about of the same records; without it they
+        are taken as of now. An older answer neither ends nor makes what a newer one has told of.
+        """
+        number = asked or int(await tx.value("SELECT nextval('crm_reads')"))
+        read = await tx.pairs(_TIES_READ if dry_run else _TIES_READ + " FOR UPDATE", [kind, list(ties)])
+        timely = [one for one in ties if read.get(one, 0) <= number]
+        wanted = {(one, far) for one in timely for far in ties[one]}
+        is_forward = (kind, other) in DIRECTIONS
+        held = await tx.rows(_Tie, _HELD_TIES if is_forward else _HELD_TIES_BACK, [kind, other, timely])
+        there = {(tie.one, tie.far) for tie in held}
+        ended = sorted(
+            (tie.one, tie.far) for tie in held if (tie.one, tie.far) not in wanted and tie.read_at <= number
+        )
+        made = sorted(wanted - there)
+        if (made or ended) and not dry_run:
+            places = [kind, other] if is_forward else [other, kind]
+            for statement, pairs in ((_UNTIE, ended), (_TIE, made)):
+                near, far = [one for one, _ in pairs], [far for _, far in pairs]
+                await tx.execute(statement, [*places, *((near, far) if is_forward else (far, near)), number])
+            moved = list(dict.fromkeys(one for one, _ in (*made, *ended)))
+            if not is_first_load:
+                await tx.execute(_TIED, [number, kind, moved])
+            await self.bust(tx, kind, moved)
+            await self.bust(tx, other, list(dict.fromkeys(far for _, far in (*made, *ended))))
+        return len(made) + len(ended)
 
     async def bust(self, tx: Transaction, kind: Kind, ids: Sequence[str]) -> None:
         """Have whatever shows records of this kind, or these ones, read anew once `tx` is committed."""
         single = [f"crm:{kind}:{one}" for one in ids] if len(ids) <= TOLD_APART else [f"crm:{kind}:any"]
         await self._busts.announce(tx, f"crm:{kind}", *single)
 
-    async def _lead(
+    async def _judge(
+        self,
+        tx: Transaction,
+        kind: Kind,
+        records: Sequence[Record],
+        *,
+        asked: int,
+        lags: bool,
+        dry_run: bool,
+    ) -> "_Judged":
+        latest = {record.id: _without_nul(record) for record in records}
+        led = {old for record in latest.values() for old in record.merged_ids}
+        held = await _held(tx, kind, {*latest, *led}, is_locked=not dry_run)
+        judged = _Judged()
+        for record in latest.values():
+            before = held.get(record.id)
+            judged.add(before, record, asked=asked, lags=lags)
+            if record.id in judged.late or (before and before.merged_into):
+                continue
+            judged.merges |= {
+                old: record.id
+                for old in record.merged_ids
+                if old != record.id and old in held and held[old].merged_into != record.id
+            }
+        # Search may still know what was merged: that it was is for good.
+        judged.forget_merged()
+        return judged
+
+    async def _merge(
         self, tx: Transaction, kind: Kind, merges: Mapping[str, str], *, asked: int, source: Source
-    ) -> int:
-        """Have the ids of merged records lead to what they were merged into."""
-        if not merges:
-            return 0
-        moved = await tx.column(
-            _MERGE, {"kind": kind, "old": list(merges), "new": list(merges.values()), "asked": asked}
-        )
-        notes = [(old, "merged", {"hs_object_id": [old, merges[old]]}) for old in moved]
-        await _note(tx, kind, notes, source=source, by="")
-        return len(moved)
+    ) -> None:
+        if merges:
+            await tx.execute(
+                _MERGE, {"kind": kind, "old": list(merges), "new": list(merges.values()), "asked": asked}
+            )
+            notes = [(old, "merged", {"hs_object_id": [old, new]}) for old, new in merges.items()]
+            await _note(tx, kind, notes, source=source, by="")
+
+
+Change = tuple[str, str, Mapping[str, Sequence[str]]]
+"""A record's id, what happened to it, and property → [before, after]."""
+
+
+class _Judged:
+    """What is to be written of an answer."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.changes: list[Change] = []
+        self.same: list[str] = []
+        self.late: list[str] = []
+        self.doubted: list[str] = []
+        self.merges: dict[str, str] = {}
+        self._counts: Counter[str] = Counter()
+
+    def add(self, before: _Held | None, record: Record, *, asked: int, lags: bool) -> None:
+        if before is None:
+            if record.archived_at is None:
+                self._write(record, "created", {})
+            else:  # never known, and gone already
+                self._counts["unchanged"] += 1
+            return
+        what, differences = _news(before, record)
+        is_same = what is None and before.modified_at == record.modified_at
+        is_older = lags and (record.modified_at < before.modified_at or before.merged_into is not None)
+        if before.read_at > asked or is_older:
+            self.late.append(record.id)
+        elif lags and (before.archived_at or (what and before.modified_at == record.modified_at)):
+            self.doubted.append(record.id)
+            self.late.append(record.id)
+        elif is_same:
+            self._counts["unchanged"] += 1
+            self.same.append(record.id)
+        else:
+            self._write(record, what, differences)
+
+    def forget_merged(self) -> None:
+        self.rows = [row for row in self.rows if row["id"] not in self.merges]
+        self.changes = [change for change in self.changes if change[0] not in self.merges]
+
+    def taken(self) -> Taken:
+        counts = dict(self._counts) | {"late": len(self.late), "merged": len(self.merges)}
+        news = {record_id: what for record_id, what, _ in self.changes}
+        return Taken(**counts, news=news, doubted=tuple(self.doubted))
+
+    def _write(self, record: Record, what: str | None, differences: Mapping[str, Sequence[str]]) -> None:
+        self._counts[_COUNTED.get(what or "", "updated")] += 1
+        self.rows.append(_row(record))
+        if what:
+            self.changes.append((record.id, what, differences))
+
+
+class _Tie(msgspec.Struct, frozen=True):
+    one: str
+    far: str
+    read_at: int
 
 
 def record_tags(kind: Kind, record_id: str) -> list[str]:
@@ -191,7 +326,7 @@ def _news(before: _Held | None, record: Record) -> tuple[str | None, dict[str, l
         if before.fields.get(name, "") != record.values.get(name, "")
     }
     if record.archived_at and before.archived_at is None:
-        return "archived", {}
+        return "archived", differences
     if before.archived_at and not record.archived_at:
         return "restored", differences
     return ("changed", differences) if differences else (None, {})
@@ -254,13 +389,18 @@ def day_of(said: str) -> str | None:
     return moment.astimezone(UTC).date().isoformat() if moment else None
 
 
-async def _held(tx: Transaction, kind: Kind, ids: Iterable[str]) -> dict[str, _Held]:
-    rows = await tx.rows(
-        _Held,
-        "SELECT id, fields, modified_at, read_at, archived_at, merged_into FROM crm_records "
-        "WHERE kind = %s AND id = ANY(%s) ORDER BY id FOR UPDATE",
-        [kind, list(ids)],
-    )
+def _without_nul(record: Record) -> Record:
+    """PostgreSQL has no text with NUL in it, and one such value would hold up all others."""
+    if not any("\0" in value for value in record.values.values()):
+        return record
+    values = {name: kept for name, value in record.values.items() if (kept := value.replace("\0", ""))}
+    return msgspec.structs.replace(record, values=values)
+
+
+async def _held(
+    tx: Transaction, kind: Kind, ids: Iterable[str], *, is_locked: bool = True
+) -> dict[str, _Held]:
+    rows = await tx.rows(_Held, _HELD + " FOR UPDATE" if is_locked else _HELD, [kind, list(ids)])
     return {row.id: row for row in rows}
 
 
@@ -273,7 +413,7 @@ async def _write(tx: Transaction, kind: Kind, rows: Sequence[dict[str, Any]], as
 async def _note(
     tx: Transaction,
     kind: Kind,
-    changes: Sequence[tuple[str, str, Mapping[str, Sequence[str]]]],
+    changes: Sequence[Change],
     *,
     source: Source,
     by: str,
@@ -282,6 +422,11 @@ async def _note(
         sent = [{"id": record_id, "what": what, "fields": fields} for record_id, what, fields in changes]
         await tx.execute(_NOTE, [kind, source, by, msgspec.json.encode(sent).decode()])
 
+
+_HELD = """
+SELECT id, fields, modified_at, read_at, archived_at, merged_into FROM crm_records
+WHERE kind = %s AND id = ANY(%s) ORDER BY id
+"""
 
 _UPSERT = """
 INSERT INTO crm_records AS held (
@@ -322,10 +467,15 @@ WHERE kind = %(kind)s AND id = ANY(%(ids)s) AND archived_at IS NULL AND read_at 
 
 _MERGE = """
 UPDATE crm_records SET merged_into = merges.new_id, archived_at = COALESCE(archived_at, now()),
-    read_at = %(asked)s, seen_at = now(), changed_at = now()
+    read_at = GREATEST(read_at, %(asked)s), seen_at = now(), changed_at = now()
 FROM unnest(%(old)s::text[], %(new)s::text[]) AS merges (old_id, new_id)
-WHERE kind = %(kind)s AND id = merges.old_id AND merged_into IS DISTINCT FROM merges.new_id
-RETURNING id
+WHERE kind = %(kind)s AND id = merges.old_id
+"""
+
+_FORGET = """
+UPDATE crm_records SET fields = '{}', name = %(name)s, sort_name = '', search_text = '', owner_id = '',
+    email = '', domain = '', changed_at = now()
+WHERE kind = %(kind)s AND id = %(id)s AND archived_at IS NOT NULL
 """
 
 _NOTE = """
@@ -334,13 +484,33 @@ SELECT %s, id, what, %s, %s, fields
 FROM jsonb_to_recordset(%s::jsonb) AS said (id text, what text, fields jsonb)
 """
 
+_TIES_READ = "SELECT id, ties_read_at FROM crm_records WHERE kind = %s AND id = ANY(%s) ORDER BY id"
+
+_TIED = "UPDATE crm_records SET ties_read_at = %s WHERE kind = %s AND id = ANY(%s)"
+
+_HELD_TIES = """
+SELECT from_id AS one, to_id AS far, read_at FROM crm_associations
+WHERE from_kind = %s AND to_kind = %s AND from_id = ANY(%s)
+"""
+
+_HELD_TIES_BACK = """
+SELECT to_id AS one, from_id AS far, read_at FROM crm_associations
+WHERE to_kind = %s AND from_kind = %s AND to_id = ANY(%s)
+"""
+
 _UNTIE = """
-DELETE FROM crm_associations WHERE from_kind = %s AND to_kind = %s AND from_id = ANY(%s)
-    AND (from_id, to_id) NOT IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+DELETE FROM crm_associations AS held
+USING (SELECT %s::text AS from_kind, %s::text AS to_kind) AS kinds,
+    unnest(%s::text[], %s::text[]) AS ended (from_id, to_id)
+WHERE (held.from_kind, held.from_id, held.to_kind, held.to_id)
+    = (kinds.from_kind, ended.from_id, kinds.to_kind, ended.to_id) AND held.read_at <= %s
 """
 
 _TIE = """
-INSERT INTO crm_associations (from_kind, to_kind, from_id, to_id)
-SELECT %s, %s, from_id, to_id FROM unnest(%s::text[], %s::text[]) AS ties (from_id, to_id)
+INSERT INTO crm_associations (from_kind, to_kind, from_id, to_id, read_at)
+SELECT places.*, ties.*, asked
+FROM (SELECT %s::text, %s::text) AS places, unnest(%s::text[], %s::text[]) AS ties (from_id, to_id),
+    CAST(%s AS bigint) AS asked
+ORDER BY from_id, to_id
 ON CONFLICT DO NOTHING
 """
