@@ -26,10 +26,12 @@ from muster.access.settings_page import SettingsPage
 from muster.access.tokens import Tokens
 from muster.access.web import AccessPages
 from muster.crm.catalogue import Catalogues
+from muster.crm.edits import Edits
 from muster.crm.hubspot import HubSpot
 from muster.crm.hubspot_api import HubSpotApi
 from muster.crm.meter import Meter
 from muster.crm.mirror import Mirror
+from muster.crm.outbox import Outbox
 from muster.crm.owners import Owners
 from muster.crm.pace import Pace
 from muster.dashboard.overview import Overviews
@@ -116,6 +118,8 @@ class Portal:
     mirror: Mirror
     catalogues: Catalogues
     owners: Owners
+    edits: Edits
+    outbox: Outbox
     hubspot: HubSpot
     meter: Meter
     google_doctor: GoogleDoctor
@@ -214,6 +218,8 @@ def make(settings: Settings, *, application: str) -> Portal:
     people_jobs = PeopleJobs(sync, groups, rereads, push, queues, every=settings.people_sync_every)
     mirror, catalogues = Mirror(database, busts), Catalogues(database, cache)
     owners = Owners(database, cache, Standings(database).who_is)
+    edits = Edits(database, busts, mirror, hubspot, catalogues, owners)
+    outbox = Outbox(edits, queues)
     proofs = Proofs(
         database,
         [
@@ -333,6 +339,8 @@ def make(settings: Settings, *, application: str) -> Portal:
         mirror=mirror,
         catalogues=catalogues,
         owners=owners,
+        edits=edits,
+        outbox=outbox,
         hubspot=hubspot,
         meter=meter,
         google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
@@ -343,6 +351,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         jobs=(
             *people_jobs.jobs(),
             *AccessJobs(accounts, rights, audit_log).jobs(),
+            outbox.job,
             *busts.jobs(),
             *ReadinessJobs(proofs).jobs(),
         ),

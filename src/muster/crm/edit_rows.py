@@ -220,11 +220,10 @@ class EditRows:
             )
         )
 
-    async def due(self, *, of_bulks: bool, limit: int) -> list[int]:
-        """The ids of those whose turn it may be, the oldest first."""
-        statement = _DUE_OF_BULKS if of_bulks else _DUE
+    async def due(self, *, limit: int) -> list[int]:
+        """The ids of those whose turn it may be, the oldest first; those of bulks have a job of their own."""
         async with self._database.reading() as statements:
-            return await statements.column(statement, {"limit": limit})
+            return await statements.column(_DUE, [limit])
 
 
 class _Named(msgspec.Struct, frozen=True):
@@ -267,15 +266,13 @@ WHERE id = %(id)s AND attempts = %(attempts)s AND status = 'sending'
 """
 
 _DUE = """
-SELECT id FROM crm_edits
+SELECT id FROM crm_edits AS mine
 WHERE status IN ('waiting', 'sending', 'unknown') AND bulk_id IS NULL
     AND CASE status WHEN 'sending' THEN held_until ELSE next_at END <= clock_timestamp()
-ORDER BY id LIMIT %(limit)s
-"""
-
-_DUE_OF_BULKS = """
-SELECT id FROM crm_edits
-WHERE status IN ('waiting', 'sending', 'unknown') AND bulk_id IS NOT NULL
-    AND CASE status WHEN 'sending' THEN held_until ELSE next_at END <= clock_timestamp()
-ORDER BY id LIMIT %(limit)s
+    AND NOT EXISTS (
+        SELECT FROM crm_edits AS other
+        WHERE other.kind = mine.kind AND other.record_id = mine.record_id AND other.id < mine.id
+            AND other.status IN ('waiting', 'sending', 'unknown') AND other.bulk_id IS NULL
+    )
+ORDER BY id LIMIT %s
 """

@@ -84,7 +84,11 @@ class QueueSpec:
     at_once: int
 
 
-QUEUES = (QueueSpec(name="people", at_once=4), QueueSpec(name="upkeep", at_once=4))
+QUEUES = (
+    QueueSpec(name="people", at_once=4),
+    QueueSpec(name="crm", at_once=4),
+    QueueSpec(name="upkeep", at_once=4),
+)
 
 
 class Queues:
