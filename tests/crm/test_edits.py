@@ -59,7 +59,7 @@ async def test_an_edit_is_in_hubspot_in_the_copy_in_the_history_and_in_the_audit
     assert (await copied(town, Kind.DEALS, deal))["amount"] == "12500.50"
     fields, by, source = await _last_change(town, deal)
     assert (fields["amount"], by, source) == (["1000", "12500.50"], "ben@acme.test", "edit")
-    assert (await town.audited())[-2:] == ["customers.edit_asked", "customers.edited"]
+    assert (await town.audited())[-2:] == ["crm.edit_asked", "customers.edited"]
     before = await town.value("SELECT before FROM audit_log ORDER BY id DESC LIMIT 1")
     assert before == {"amount": "1000", "dealname": "A deal"}
 
@@ -469,7 +469,7 @@ async def test_what_waits_can_be_withdrawn(town: Town):
 
     assert await later(town) == 0
     assert await writes(town) == 0
-    assert (await town.audited())[-1] == "customers.edit_withdrawn"
+    assert (await town.audited())[-1] == "crm.edit_withdrawn"
 
 
 # Killed processes: what each step leaves behind, and what is made of it
@@ -495,7 +495,7 @@ async def test_an_edit_whose_process_was_killed_is_done_once(town: Town, is_note
 
     assert (await truth(town, Kind.DEALS, deal))["amount"] == "3000"
     assert await writes(town) == 1
-    assert (await town.audited()).count("customers.edited") == 1
+    assert (await town.audited()).count("crm.edited") == 1
 
 
 async def test_whoever_lost_an_edit_to_another_ends_it_no_more(town: Town):
@@ -529,7 +529,7 @@ async def test_a_form_sent_twice_creates_one(town: Town):
     assert {one.status for one in both} == {Status.DONE}
     assert len({one.record_id for one in both}) == 1
     assert await writes(town, "POST") == 1
-    assert (await town.audited()).count("customers.created") == 1
+    assert (await town.audited()).count("crm.created") == 1
     made = await copied(town, Kind.DEALS, both[0].record_id or "")
     assert made["pipeline"] == "75190321"
 

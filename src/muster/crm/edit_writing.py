@@ -229,7 +229,7 @@ class EditWriting:
             if await self._rows.finish(tx, edit, Status.DONE, written=written):
                 await audit.record(
                     tx,
-                    "customers.edited",
+                    "crm.edited",
                     by=edit,
                     subject=subject(edit),
                     before={name: before for name, (before, _) in written.items()},
@@ -249,7 +249,7 @@ class EditWriting:
             if await self._rows.finish(tx, edit, Status.DONE, record_id=record.id, written=written):
                 await audit.record(
                     tx,
-                    "customers.created",
+                    "crm.created",
                     by=edit,
                     subject=f"{edit.kind.one}:{record.id}",
                     after={"name": name_of(edit.kind, record.values), **edit.fields},
@@ -259,15 +259,18 @@ class EditWriting:
     async def _end_in_conflict(
         self, edit: Edit, record: Record, record_id: str, theirs: Mapping[str, str], asked: int
     ) -> None:
-        is_merged = record.id != record_id
+        is_merged, kind = record.id != record_id, edit.kind
         async with self._database.transaction() as tx:
-            await self._mirror.take(tx, edit.kind, [record], asked=asked, source=Source.REFRESH)
+            await self._mirror.take(tx, kind, [record], asked=asked, source=Source.REFRESH)
+            if is_merged:
+                leads = {record_id: record.id}
+                await self._mirror.lead(tx, kind, leads, asked=asked, source=Source.REFRESH)
             await self._rows.finish(
                 tx,
                 edit,
                 Status.REFUSED if is_merged else Status.CONFLICT,
                 theirs={} if is_merged else theirs,
-                problem=f"The {edit.kind.one} was merged into another meanwhile: change that one."
+                problem=f"The {kind.one} was merged into another meanwhile: change that one."
                 if is_merged
                 else "",
             )

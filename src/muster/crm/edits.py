@@ -99,7 +99,7 @@ class Edits:
             kept = await self.rows.keep(tx, wish, by=by, origin=origin)
             await audit.record(
                 tx,
-                "customers.edit_asked",
+                "crm.edit_asked",
                 by=by,
                 subject=f"{kind.one}:{record_id}",
                 before=wish.before,
@@ -134,7 +134,7 @@ class Edits:
             if kept.is_new:
                 await audit.record(
                     tx,
-                    "customers.creation_asked",
+                    "crm.creation_asked",
                     by=by,
                     subject=f"edit:{kept.id}",
                     after={"kind": kind, **values},
@@ -167,7 +167,7 @@ class Edits:
                 raise Conflict("Somebody else has settled this conflict a moment ago.")
             await audit.record(
                 tx,
-                "customers.conflict_resolved",
+                "crm.conflict_resolved",
                 by=by,
                 subject=subject(edit),
                 before=edit.theirs,
@@ -185,7 +185,7 @@ class Edits:
                 raise Conflict(_TOO_LATE[edit.status.is_open])
             await audit.record(
                 tx,
-                "customers.edit_withdrawn",
+                "crm.edit_withdrawn",
                 by=by,
                 subject=f"{found.kind.one}:{found.record_id}" if found.record_id else f"edit:{edit_id}",
                 before=found.fields,
@@ -201,8 +201,11 @@ class Edits:
         async with self._database.transaction() as tx:
             if record is None:
                 await self._mirror.archive(tx, kind, [record_id], asked=asked, source=Source.REFRESH)
-            else:
-                await self._mirror.take(tx, kind, [record], asked=asked, source=Source.REFRESH)
+                return
+            await self._mirror.take(tx, kind, [record], asked=asked, source=Source.REFRESH)
+            if record.id != record_id:
+                leads = {record_id: record.id}
+                await self._mirror.lead(tx, kind, leads, asked=asked, source=Source.REFRESH)
 
     async def values(self, kind: Kind) -> EditValues:
         return await self._writing.values(kind)
