@@ -28,6 +28,9 @@ CREATE TABLE crm_records (
     is_won        boolean NOT NULL DEFAULT false,
     email         text NOT NULL DEFAULT '',      -- of a contact, folded
     domain        text NOT NULL DEFAULT '',      -- of a company, folded
+    lifecycle     text NOT NULL GENERATED ALWAYS AS (COALESCE(fields ->> 'lifecyclestage', '')) STORED,
+    lead_status   text NOT NULL GENERATED ALWAYS AS (COALESCE(fields ->> 'hs_lead_status', '')) STORED,
+    industry      text NOT NULL GENERATED ALWAYS AS (COALESCE(fields ->> 'industry', '')) STORED,
     contacted_at  timestamptz,                   -- of a deal: notes_last_contacted
     created_at    timestamptz NOT NULL,          -- HubSpot's
     modified_at   timestamptz NOT NULL,          -- HubSpot's
@@ -40,7 +43,13 @@ CREATE TABLE crm_records (
     merged_into   text,                          -- where its id leads
     PRIMARY KEY (kind, id)
 );
-CREATE INDEX crm_records_search ON crm_records USING gin (search_text gin_trgm_ops);
+-- One for each kind: of a single one every word's finds would have to be told apart by kind.
+CREATE INDEX crm_deals_search ON crm_records USING gin (search_text gin_trgm_ops)
+    WHERE kind = 'deals' AND archived_at IS NULL;
+CREATE INDEX crm_contacts_search ON crm_records USING gin (search_text gin_trgm_ops)
+    WHERE kind = 'contacts' AND archived_at IS NULL;
+CREATE INDEX crm_companies_search ON crm_records USING gin (search_text gin_trgm_ops)
+    WHERE kind = 'companies' AND archived_at IS NULL;
 CREATE INDEX crm_records_name ON crm_records (kind, sort_name, id) WHERE archived_at IS NULL;
 CREATE INDEX crm_records_modified ON crm_records (kind, modified_at, id) WHERE archived_at IS NULL;
 CREATE INDEX crm_records_created ON crm_records (kind, created_at, id) WHERE archived_at IS NULL;
@@ -53,8 +62,25 @@ CREATE INDEX crm_deals_amount ON crm_records (COALESCE(amount, '-1000000000000')
     WHERE kind = 'deals' AND archived_at IS NULL;
 CREATE INDEX crm_deals_closes ON crm_records (COALESCE(closes_on, '-infinity'), id)
     WHERE kind = 'deals' AND archived_at IS NULL;
-CREATE INDEX crm_deals_stage ON crm_records (pipeline_id, stage_id)
+-- All that is counted by, in a third of the table's pages: for words that many records hold, and for words
+-- of one or two letters, which have no trigram of their own. An index's row has no room for the longest.
+CREATE INDEX crm_records_scan ON crm_records (kind, owner_id)
+    INCLUDE (id, pipeline_id, stage_id, amount, currency, is_closed, is_won, closes_on, created_at,
+             modified_at, search_text)
+    WHERE archived_at IS NULL AND octet_length(search_text) < 2000;
+CREATE INDEX crm_records_scan_long ON crm_records (kind)
+    WHERE archived_at IS NULL AND octet_length(search_text) >= 2000;
+CREATE STATISTICS crm_records_length ON (octet_length(search_text)) FROM crm_records;
+-- The board's columns from the top, and all that sums are made of.
+CREATE INDEX crm_deals_stage ON crm_records (pipeline_id, stage_id, modified_at, id)
     INCLUDE (owner_id, amount, currency, is_closed, is_won) WHERE kind = 'deals' AND archived_at IS NULL;
+-- What is filtered by, with whose it is, since tabs count that.
+CREATE INDEX crm_contacts_lifecycle ON crm_records (lifecycle, owner_id)
+    WHERE kind = 'contacts' AND archived_at IS NULL;
+CREATE INDEX crm_contacts_lead_status ON crm_records (lead_status, owner_id)
+    WHERE kind = 'contacts' AND archived_at IS NULL;
+CREATE INDEX crm_companies_industry ON crm_records (industry, owner_id)
+    WHERE kind = 'companies' AND archived_at IS NULL;
 
 -- Each association once, in the direction deals → contacts, deals → companies, contacts → companies.
 CREATE TABLE crm_associations (

@@ -123,7 +123,7 @@ def check(*, as_json: bool) -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help='One JSON object: {"steps": [{"id", "status", …}], …}')
 def doctor(*, as_json: bool) -> None:
-    """Examine the set-up with Google, step by step, in plain words.
+    """Examine the set-up with Google and HubSpot, step by step, in plain words.
 
     Exit status: 0 all is well, 1 a step failed, 2 settings are missing or wrong.
     """

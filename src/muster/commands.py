@@ -183,10 +183,11 @@ async def doctor(settings: Settings, problems: Mapping[str, str], *, as_json: bo
     """Walk through the steps and print each as it is done; the exit status."""
     steps: list[Step] = []
     async with portal(settings, application="muster-doctor") as made:
-        async for step in made.google_doctor.examine(problems):
-            if not as_json:
-                _print_step(step, earlier=steps)
-            steps.append(step)
+        for examine in (made.google_doctor.examine, made.hubspot_doctor.examine):
+            async for step in examine(problems):
+                if not as_json:
+                    _print_step(step, earlier=steps)
+                steps.append(step)
     failed = [step for step in steps if step.status is Standing.FAILED]
     if as_json:
         sys.stdout.write(msgspec.json.encode({"steps": steps}).decode() + "\n")

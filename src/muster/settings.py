@@ -271,21 +271,13 @@ def _settings(env: FileAwareEnv, *, with_owner: bool = False) -> Settings:
     if environment not in {"development", "production"}:
         raise SettingsError(f"MUSTER_ENVIRONMENT is {environment!r}; expected development or production")
     production = environment == "production"
-    port_number = port(env)
-    public_url = _url(
-        env, "PUBLIC_URL", None if production else f"http://localhost:{port_number}", {"http", "https"}
-    )
-    if urlsplit(public_url).path.strip("/") or urlsplit(public_url).query:
-        raise SettingsError("PUBLIC_URL is not an address without a path, such as https://portal.example.com")
-    if production and not public_url.startswith("https://"):
-        raise SettingsError("PUBLIC_URL must begin with https:// in production, since cookies are sent to it")
     google_issuer = _url(env, "GOOGLE_ISSUER", GOOGLE_ISSUER, {"https"} if production else {"http", "https"})
     return Settings(
         environment="production" if production else "development",
         home=home_folder(env),
         host=env.str("HOST", "0.0.0.0" if production else "127.0.0.1"),  # noqa: S104  a container is reached from outside
-        port=port_number,
-        public_url=_as_browsers_say_it(public_url),
+        port=port(env),
+        public_url=public_url(env),
         secret_key=_key(_required(env, "SECRET_KEY", "at least 32 random characters")),
         secret_key_fallbacks=tuple(
             _key(key, "SECRET_KEY_FALLBACKS") for key in _words(env, "SECRET_KEY_FALLBACKS")
@@ -319,6 +311,18 @@ def _settings(env: FileAwareEnv, *, with_owner: bool = False) -> Settings:
         log_level=_log_level(env),
         trusted_proxies=_proxies(env),
     )
+
+
+def public_url(env: FileAwareEnv) -> str:
+    """Where browsers find the portal, without a slash at the end."""
+    is_production = env.str("MUSTER_ENVIRONMENT", "") == "production"
+    default = None if is_production else f"http://localhost:{port(env)}"
+    url = _url(env, "PUBLIC_URL", default, {"http", "https"})
+    if urlsplit(url).path.strip("/") or urlsplit(url).query:
+        raise SettingsError("PUBLIC_URL is not an address without a path, such as https://portal.example.com")
+    if is_production and not url.startswith("https://"):
+        raise SettingsError("PUBLIC_URL must begin with https:// in production, since cookies are sent to it")
+    return _as_browsers_say_it(url)
 
 
 def _as_browsers_say_it(url: str) -> str:

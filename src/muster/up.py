@@ -20,6 +20,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from environs import FileAwareEnv
 
@@ -151,6 +152,9 @@ def _start_sandbox(town: Town, env: FileAwareEnv) -> None:
     say("starting the sandbox company")
     home = town.home / "acme"
     command = [sys.executable, "-m", "acme", "--people", str(_people(env)), "--home", str(home)]
+    has_hubspot = not env.str("HUBSPOT_TOKEN", "")
+    if has_hubspot and (hook := _webhook_address(env)):
+        command += ["--hubspot-webhooks", hook]
     described = home / "acme.json"
     port = _port_of_last_time(described)
     described.unlink(missing_ok=True)
@@ -169,7 +173,21 @@ def _start_sandbox(town: Town, env: FileAwareEnv) -> None:
         "ALLOWED_DOMAINS": env.str("ALLOWED_DOMAINS", acme["domain"]),
         "ADMIN_EMAILS": env.str("ADMIN_EMAILS", acme["admin_email"]),
     }
+    if has_hubspot:
+        town.environment |= {
+            "HUBSPOT_URL": acme["hubspot_url"],
+            "HUBSPOT_TOKEN": acme["hubspot_token"],
+            "HUBSPOT_WEBHOOK_SECRET": acme["hubspot_webhook_secret"],
+        }
     _await(town, f"{acme['issuer']}/sandbox/ready", "the sandbox company")
+
+
+def _webhook_address(env: FileAwareEnv) -> str:
+    """Where the sandbox's HubSpot sends what changes, "" when that is not on this machine. It is signed, so
+    it must be to the letter what the portal is called.
+    """
+    url = settings_module.public_url(env)
+    return f"{url}/hooks/hubspot" if urlsplit(url).hostname in {"localhost", "127.0.0.1", "::1"} else ""
 
 
 def _people(env: FileAwareEnv) -> int:

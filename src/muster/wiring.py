@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -26,6 +27,8 @@ from muster.access.settings_page import SettingsPage
 from muster.access.tokens import Tokens
 from muster.access.web import AccessPages
 from muster.crm.catalogue import Catalogues
+from muster.crm.doctor import HubSpotDoctor
+from muster.crm.doctor import SetUp as HubSpotSetUp
 from muster.crm.edits import Edits
 from muster.crm.hubspot import HubSpot
 from muster.crm.hubspot_api import HubSpotApi
@@ -68,6 +71,7 @@ from muster.people.syncs_web import SyncPages
 from muster.people.throttle import Throttle
 from muster.people.web import PeoplePages
 from muster.platform import outbound, redis
+from muster.platform.addresses import is_loopback
 from muster.platform.busts import Busts
 from muster.platform.cache import Cache
 from muster.platform.cache_probes import CacheProbes
@@ -123,6 +127,7 @@ class Portal:
     hubspot: HubSpot
     meter: Meter
     google_doctor: GoogleDoctor
+    hubspot_doctor: HubSpotDoctor
     proofs: Proofs
     pages: Pages
     gate: Gate
@@ -344,6 +349,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         hubspot=hubspot,
         meter=meter,
         google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
+        hubspot_doctor=HubSpotDoctor(hubspot, meter, _hubspot_set_up(settings)),
         proofs=proofs,
         pages=pages,
         gate=Gate(sessions, rights, tokens, forms, site),
@@ -368,6 +374,16 @@ def _google_set_up(settings: Settings) -> SetUp:
         client_id=settings.google_client_id,
         public_url=settings.public_url,
         is_sandbox=settings.is_sandbox,
+    )
+
+
+def _hubspot_set_up(settings: Settings) -> HubSpotSetUp:
+    return HubSpotSetUp(
+        has_token=settings.has_hubspot,
+        has_webhook_secret=bool(settings.hubspot_webhook_secret),
+        url=settings.hubspot_url,
+        public_url=settings.public_url,
+        is_sandbox=is_loopback(urlsplit(settings.hubspot_url).hostname or ""),
     )
 
 

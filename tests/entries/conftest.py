@@ -26,7 +26,10 @@ def bare(tmp_path: Path) -> CommandLine:
 def muster(tmp_path: Path, settings: Settings) -> CommandLine:
     """`muster` as the company of the shared servers would run it."""
     service_account = settings.google_service_account
+    token, webhook_secret = settings.hubspot_token, settings.hubspot_webhook_secret
     assert service_account
+    assert token
+    assert webhook_secret
     return CommandLine(
         folder=tmp_path,
         settings={
@@ -43,6 +46,9 @@ def muster(tmp_path: Path, settings: Settings) -> CommandLine:
             "GOOGLE_DIRECTORY_URL": settings.google_directory_url,
             "GOOGLE_SERVICE_ACCOUNT": service_account.reveal(),
             "GOOGLE_ADMIN_EMAIL": settings.google_admin_email,
+            "HUBSPOT_TOKEN": token.reveal(),
+            "HUBSPOT_WEBHOOK_SECRET": webhook_secret.reveal(),
+            "HUBSPOT_URL": settings.hubspot_url,
         },
     )
 

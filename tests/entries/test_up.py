@@ -1,6 +1,7 @@
 """`muster up` from end to end: one command, one folder, and whatever may happen to it."""
 
 import asyncio
+import json
 import re
 import shutil
 import signal
@@ -211,6 +212,22 @@ async def test_ada_signs_in_and_arrives_where_she_was_going(up: Instance) -> Non
 
 async def test_everybody_of_the_sandbox_company_is_there_without_being_asked_for(ada: Visitor) -> None:
     await sees_everybody(ada)
+
+
+async def test_commands_in_another_terminal_reach_the_sandboxs_hubspot(up: Instance) -> None:
+    (said,) = await at_once(up.line, ("doctor", "--json"))
+
+    steps = {step["id"]: step["status"] for step in json.loads(said.stdout)["steps"]}
+    assert steps["hubspot.token"] == "ok"
+    assert steps["hubspot.scope.deals.write"] == "ok"
+    assert up.setting("HUBSPOT_WEBHOOK_SECRET")
+
+
+async def test_the_sandboxs_hubspot_tells_the_portal_of_changes(up: Instance) -> None:
+    async with httpx2.AsyncClient() as client:
+        told = (await client.get(f"{up.setting('HUBSPOT_URL')}/sandbox/hubspot/webhooks")).json()
+
+    assert told["settings"]["target"] == f"http://localhost:{up.port}/hooks/hubspot"
 
 
 async def test_somebody_of_another_company_is_not_let_in(up: Instance) -> None:

@@ -31,6 +31,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "MUSTER_ENVIRONMENT",
         "MUSTER_HOME",
         "LOG_LEVEL",
+        "HUBSPOT_TOKEN",
+        "HUBSPOT_WEBHOOK_SECRET",
+        "HUBSPOT_URL",
         "TRUSTED_PROXIES",
     ):
         monkeypatch.delenv(name, raising=False)
@@ -54,6 +57,32 @@ def test_a_env_file_is_enough(folder: Path):
     assert settings.database_url.reveal() == GOOD["DATABASE_URL"]
     assert settings.public_url == "http://localhost:8000"
     assert not settings.is_sandbox
+
+
+def test_hubspot_may_be_left_out_also_in_production(folder: Path):
+    _write(folder, PRODUCTION)
+
+    settings = load(working_folder=folder)
+
+    assert not settings.has_hubspot
+    assert settings.hubspot_url == "https://api.hubapi.com"
+
+
+def test_hubspots_secrets_may_be_files_and_are_not_shown(folder: Path):
+    (folder / "token").write_text("pat-eu1-hunter6\n")
+    (folder / "secret").write_text("hunter7")
+    files = {
+        "HUBSPOT_TOKEN_FILE": str(folder / "token"),
+        "HUBSPOT_WEBHOOK_SECRET_FILE": str(folder / "secret"),
+    }
+    _write(folder, {**PRODUCTION, **files})
+
+    settings = load(working_folder=folder)
+
+    assert settings.hubspot_token
+    assert settings.hubspot_token.reveal() == "pat-eu1-hunter6"
+    assert settings.shown()["HUBSPOT_WEBHOOK_SECRET"] == "(hidden)"
+    assert "hunter" not in repr(settings) + str(settings.shown())
 
 
 def test_the_environment_wins_over_the_file_and_the_file_over_the_instance(
@@ -105,6 +134,10 @@ def test_what_is_missing_is_named(folder: Path, missing: str):
         ("ADMIN_EMAILS", "ada"),
         ("GOOGLE_SERVICE_ACCOUNT", "/no/such/key.json"),
         ("GOOGLE_ISSUER", "http://127.0.0.1:9000"),
+        ("HUBSPOT_TOKEN", "pat eu1"),
+        ("HUBSPOT_TOKEN", "pät-eu1"),
+        ("HUBSPOT_WEBHOOK_SECRET", "a b"),
+        ("HUBSPOT_URL", "http://127.0.0.1:9000"),
         ("LOG_LEVEL", "loud"),
         ("PEOPLE_SYNC_MINUTES", "0"),
         ("TRUSTED_PROXIES", "everyone"),
