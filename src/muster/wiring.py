@@ -29,6 +29,7 @@ from muster.access.web import AccessPages
 from muster.crm.catalogue import Catalogues
 from muster.crm.doctor import HubSpotDoctor
 from muster.crm.doctor import SetUp as HubSpotSetUp
+from muster.crm.edit_web import EditPages
 from muster.crm.edits import Edits
 from muster.crm.hubspot import HubSpot
 from muster.crm.hubspot_api import HubSpotApi
@@ -37,6 +38,8 @@ from muster.crm.mirror import Mirror
 from muster.crm.outbox import Outbox
 from muster.crm.owners import Owners
 from muster.crm.pace import Pace
+from muster.crm.record_api import RecordApi
+from muster.crm.record_page import Records
 from muster.dashboard.overview import Overviews
 from muster.dashboard.web import DashboardPages
 from muster.people.api import PeopleApi
@@ -225,6 +228,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     owners = Owners(database, cache, Standings(database).who_is)
     edits = Edits(database, busts, mirror, hubspot, catalogues, owners)
     outbox = Outbox(edits, queues)
+    records = Records(database, edits.rows, catalogues, owners)
     proofs = Proofs(
         database,
         [
@@ -300,6 +304,8 @@ def make(settings: Settings, *, application: str) -> Portal:
                 nesting=nesting,
                 photos=Photos(directory.impatient(), cache),
             ).routes(),
+            *EditPages(records, edits, outbox, pages).routes(),
+            *RecordApi(records, edits, outbox).routes(),
             *PushHook(push, people_jobs).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
             *AccountPages(database, sessions, tokens, pages, site).routes(),

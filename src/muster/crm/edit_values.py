@@ -14,6 +14,7 @@ from muster.errors import Invalid
 LONGEST = 65_536
 """HubSpot's own limit of a text."""
 
+_NO_TEXT = "holds a character that no text has"
 _LONGEST_LINE = 1_000
 _LARGEST = Decimal(10) ** 15
 _EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+")
@@ -63,7 +64,7 @@ class EditValues:
         for name, text in typed.items():
             field = field_of(self._kind, name)
             if field is None or not field.is_edited:
-                wrong[name] = "is not a field that can be changed here"
+                wrong[name.encode(errors="replace").decode()] = "is not a field that can be changed here"
             elif not is_same(field, text, held.get(name, "")):
                 try:
                     values[name] = self._value(field, text)
@@ -85,8 +86,8 @@ class EditValues:
         is_long = field.type is Type.LONG_TEXT
         text = _lines(text).strip() if is_long else _SPACES.sub(" ", text).strip()
         longest = LONGEST if is_long else _LONGEST_LINE
-        if "\0" in text or not _is_text(text):
-            raise _Wrong("holds a character that no text has")
+        if not _is_text(text):
+            raise _Wrong(_NO_TEXT)
         if len(text) > longest:
             raise _Wrong(f"is longer than {longest:,} characters")
         if not text:
@@ -234,7 +235,15 @@ def _date(text: str) -> date:
     raise _Wrong("is not a date; expected one such as 2026-11-30")
 
 
+def check_text(values: Mapping[str, str]) -> None:
+    """Raises InvalidFields for what no database can keep."""
+    if wrong := [name for name, value in values.items() if not (_is_text(name) and _is_text(value))]:
+        raise InvalidFields({name.encode(errors="replace").decode(): _NO_TEXT for name in wrong})
+
+
 def _is_text(text: str) -> bool:
+    if "\0" in text:
+        return False
     try:
         text.encode()
     except UnicodeEncodeError:

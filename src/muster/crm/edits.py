@@ -16,7 +16,7 @@ import msgspec
 
 from muster.crm.catalogue import Catalogues
 from muster.crm.edit_rows import Edit, EditRows, Status, Wish
-from muster.crm.edit_values import EditValues, InvalidFields
+from muster.crm.edit_values import EditValues, InvalidFields, check_text
 from muster.crm.edit_writing import EditWriting, subject
 from muster.crm.fields import Kind
 from muster.crm.hubspot import HubSpot
@@ -82,6 +82,7 @@ class Edits:
         `instead_of` is an edit that was stopped and is put aside for this one. Raises InvalidFields,
         NotFound, and Conflict for a record that is in HubSpot no more.
         """
+        check_text(before)
         held = await self._get_held(kind, record_id)
         seen = {**held.fields, **before}
         values = (await self.values(kind)).read(fields, seen)
