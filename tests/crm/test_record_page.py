@@ -58,7 +58,9 @@ async def test_an_edit_by_the_form_of_all_fields_changes_what_differs(town: Town
     async with town.signed_in(BEN) as ben:
         form = await ben.get(f"/crm/deals/{deal}")
         fields = dict(re.findall(r'name="((?:was|f)_\w+)" value="([^"]*)"', form.text))
-        fields |= dict(re.findall(r'<select [^>]*name="(f_\w+)".*?value="(\w+)" selected', form.text, re.S))
+        for name, choices in re.findall(r'<select [^>]*name="(f_\w+)">(.*?)</select>', form.text, re.S):
+            if chosen := re.search(r'value="(\w+)" selected', choices):
+                fields[name] = chosen.group(1)
         page = await submit(ben, f"/crm/deals/{deal}", {**fields, "f_amount": "2,500"})
 
     assert "Written to HubSpot: Amount." in page.text
