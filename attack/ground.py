@@ -15,6 +15,7 @@ import psutil
 import redis.asyncio
 
 from attack.finding import AttackFailed
+from bench.rig.environment import as_environment
 from bench.rig.servers import environment, running
 from muster.platform import migrations
 from muster.platform.routes import Route
@@ -88,7 +89,11 @@ def prepared() -> Iterator[tuple[Settings, Mapping[str, str], Path]]:
             google_admin_email=acme.admin_email,
             google_directory_url=acme.directory_url,
         )
-        yield settings, _as_environment(settings), servers.home
+        yield (
+            settings,
+            as_environment(settings) | {"MUSTER_HOME": str(servers.home / "attacked")},
+            servers.home,
+        )
 
 
 @contextlib.asynccontextmanager
@@ -145,26 +150,6 @@ async def _until_it_answers(ground: Ground) -> None:
                     return
             await asyncio.sleep(0.1)
     raise AttackFailed("the web process did not start")
-
-
-def _as_environment(settings: Settings) -> dict[str, str]:
-    account = settings.google_service_account
-    return {
-        "MUSTER_HOME": str(settings.home / "attacked"),
-        "PORT": str(settings.port),
-        "PUBLIC_URL": settings.public_url,
-        "SECRET_KEY": settings.secret_key.reveal(),
-        "DATABASE_URL": settings.database_url.reveal(),
-        "REDIS_URL": settings.redis_url.reveal(),
-        "ALLOWED_DOMAINS": ",".join(settings.allowed_domains),
-        "ADMIN_EMAILS": ",".join(settings.admin_emails),
-        "GOOGLE_CLIENT_ID": settings.google_client_id,
-        "GOOGLE_CLIENT_SECRET": settings.google_client_secret.reveal(),
-        "GOOGLE_ISSUER": settings.google_issuer,
-        "GOOGLE_DIRECTORY_URL": settings.google_directory_url,
-        "GOOGLE_SERVICE_ACCOUNT": account.reveal() if account else "",
-        "GOOGLE_ADMIN_EMAIL": settings.google_admin_email,
-    }
 
 
 def _free_port() -> int:

@@ -26,7 +26,9 @@ OPEN_TO_ANYONE = {
     ("GET", "/sign-in"),
     ("GET", "/sign-in/google"),
     ("GET", "/sign-in/google/callback"),
+    ("GET", "/api/{anywhere:path}"),
     ("POST", "/hooks/google"),
+    ("POST", "/hooks/hubspot"),
     ("POST", "/browser-reports"),
 }
 """Whoever adds a route that needs no session adds it here, on purpose."""
@@ -43,6 +45,7 @@ WAYSIDES = {
     "muster/platform/queue.py _run": "the job runner writes its log line",
     "muster/platform/database.py Database._check": "dead connections are thrown out of the pool",
     "muster/people/runs.py Runs.run": "the run is kept with its reason",
+    "muster/crm/runs.py CrmRuns.run": "the run is kept with its reason",
     "muster/web.py RequestLog.__call__": "the request's line in the log says how it ended",
     "muster/embedded/server.py Server.start": "nothing is left running or locked",
     "muster/embedded/postgres.py Postgres._make_cluster": "half of a cluster is removed",

@@ -139,7 +139,10 @@ def doctor(*, as_json: bool) -> None:
 
 @main.group()
 def roles() -> None:
-    """Say who may do what: give roles, take them, list them."""
+    """Say who may do what: give roles, take them, list them.
+
+    The roles are sales, people-team, operations, auditor and admin; what each may do is on /admin/roles.
+    """
 
 
 _HOLDER = click.argument("holder", metavar="ADDRESS")
@@ -151,14 +154,18 @@ _GROUP = click.option("--group", "is_group", is_flag=True, help="ADDRESS is a Go
 @_HOLDER
 @_ROLE
 @_GROUP
-def grant_role(holder: str, role: str, *, is_group: bool) -> None:
+@click.option("--yes", "is_sure", is_flag=True, help="Do not ask what deserves a second look.")
+def grant_role(holder: str, role: str, *, is_group: bool, is_sure: bool) -> None:
     """Give somebody a role, or everybody in a group.
+
+    Asks first about an address that the directory does not know, and about a group that is large, has
+    members from outside, or would make admins. Without a terminal to ask at, it refuses unless --yes.
 
     Exit status: 0 done, or so already, 1 refused, 2 could not run.
     """
     from muster.commands import grant_role as run
 
-    sys.exit(_run(run(_settings("command"), holder, role, is_group=is_group)))
+    sys.exit(_run(run(_settings("roles"), holder, role, is_group=is_group, is_sure=is_sure)))
 
 
 @roles.command("revoke")
@@ -172,13 +179,25 @@ def revoke_role(holder: str, role: str, *, is_group: bool) -> None:
     """
     from muster.commands import revoke_role as run
 
-    sys.exit(_run(run(_settings("command"), holder, role, is_group=is_group)))
+    sys.exit(_run(run(_settings("roles"), holder, role, is_group=is_group)))
 
 
 @roles.command("list")
-@click.option("--json", "as_json", is_flag=True, help='One JSON object: {"people": […], "groups": […], …}')
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help='One JSON object: {"people": [{"email", "role", "granted_by", "granted_at", …}], "groups": [the '
+    'same of groups], "roles": {"sales": [what it may do], …}}',
+)
 def list_roles(*, as_json: bool) -> None:
-    """List who has which role, and what each role may do."""
+    """List every role that was given, to whom, by whom and when.
+
+    A line for each role of each person and each group, groups first. A role given to a group is that of
+    everybody in it. Who has none is a member. With --json also what each role may do.
+
+    Exit status: 0 listed, 2 could not run.
+    """
     from muster.commands import list_roles as run
 
     _run(run(_settings("command"), as_json=as_json))
@@ -198,7 +217,8 @@ def config() -> None:
 def _settings(role: str, *, with_owner: bool = False) -> "Settings":
     """The settings, with logging set up by them.
 
-    A command logs warnings only, beside what it has to say: `check --json` is read by programs.
+    A command logs warnings only, beside what it has to say: `check --json` is read by programs. `roles`
+    says itself, in words, what the warning would be about.
     """
     from muster.platform import telemetry
     from muster.settings import load
@@ -206,6 +226,8 @@ def _settings(role: str, *, with_owner: bool = False) -> "Settings":
     settings = load(with_owner=with_owner)
     if role in {"web", "worker"}:
         telemetry.configure(settings.log_level, name=f"muster-{role}")
+    elif role == "roles":
+        telemetry.configure("error", name="muster-command", stream=sys.stderr)
     else:
         telemetry.configure("warn", name=f"muster-{role}", stream=sys.stderr)
     return settings

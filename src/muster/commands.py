@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from datetime import UTC
 from typing import Any, Self
 
 import click
@@ -19,6 +20,7 @@ from rich.text import Text
 from muster import __version__
 from muster.access.role_grants import role_named
 from muster.access.roles import GRANTS, Permission, Role
+from muster.access.second_look import NeedsConfirming, SecondLook
 from muster.errors import MusterError, Refusal, VendorError
 from muster.people.doctor import SETTINGS
 from muster.people.runs import Runs, SyncRun
@@ -27,13 +29,14 @@ from muster.platform.step import Standing, Step
 from muster.readiness.proofs import Checked, Judged, Status, tally
 from muster.readiness.web import in_words
 from muster.settings import Settings
-from muster.wiring import portal
+from muster.wiring import Portal, portal
 
 LOOK_EVERY = 0.2
 SAY_EVERY = 3.0
 """Seconds between lines that nobody may be watching."""
 
 HELD_PAGE = "/people/removals"
+_HERE = Origin(via="command line")
 
 _STANDINGS = {
     Standing.OK: ("✓", "green"),
@@ -214,48 +217,78 @@ def _print_step(step: Step, *, earlier: list[Step]) -> None:
         console.print(Text(f"    {told}"), soft_wrap=True)
 
 
-async def grant_role(settings: Settings, holder: str, role: str, *, is_group: bool) -> int:
+async def grant_role(settings: Settings, holder: str, role: str, *, is_group: bool, is_sure: bool) -> int:
     async with portal(settings, application="muster-command") as made:
         give = made.grants.grant_to_group if is_group else made.grants.grant
-        return await _changed(give, holder, role, done="now has", already="already had")
+
+        async def give_once_sure(named: Role) -> bool:
+            if not is_sure:
+                await _check_sure(made.second_look, holder, named, is_group=is_group)
+            return await give(holder, named, by=_somebody_here(), origin=_HERE)
+
+        return await _changed(made, give_once_sure, holder, role, done="now has", already="already had")
 
 
 async def revoke_role(settings: Settings, holder: str, role: str, *, is_group: bool) -> int:
     async with portal(settings, application="muster-command") as made:
         take = made.grants.revoke_from_group if is_group else made.grants.revoke
-        return await _changed(take, holder, role, done="no longer has", already="did not have")
+
+        async def take_away(named: Role) -> bool:
+            return await take(holder, named, by=_somebody_here(), origin=_HERE)
+
+        return await _changed(made, take_away, holder, role, done="no longer has", already="did not have")
+
+
+async def _check_sure(second_look: SecondLook, holder: str, role: Role, *, is_group: bool) -> None:
+    """Ask whoever sits at a terminal. Raises NeedsConfirming when they say no, or nobody sits there."""
+    try:
+        await second_look.check(holder, role, is_group=is_group)
+    except NeedsConfirming as doubt:
+        if not sys.stdin.isatty():
+            raise NeedsConfirming(f"{doubt} If that is meant, say --yes.") from doubt
+        click.echo(str(doubt), err=True)
+        if not click.confirm("Is that meant?", err=True):
+            raise NeedsConfirming("Nothing was changed.") from doubt
 
 
 async def _changed(
-    change: Callable[..., Awaitable[bool]], holder: str, role: str, *, done: str, already: str
+    made: Portal,
+    change: Callable[[Role], Awaitable[bool]],
+    holder: str,
+    role: str,
+    *,
+    done: str,
+    already: str,
 ) -> int:
     """Change a role and say so; the exit status."""
     try:
-        was_changed = await change(
-            holder, role_named(role), by=_somebody_here(), origin=Origin(via="command line")
-        )
+        was_changed = await change(role_named(role))
     except Refusal as refusal:
         click.echo(f"muster: {refusal}", err=True)
         return 1
     click.echo(f"{holder} {done if was_changed else already} the role {role}.")
+    if made.rights.has_to_tell:
+        click.echo("Redis does not answer: it counts within a minute of its return.", err=True)
     return 0
 
 
 async def list_roles(settings: Settings, *, as_json: bool) -> None:
     async with portal(settings, application="muster-command") as made:
-        holders, groups = await made.role_book.list_holders(), await made.role_book.list_groups()
+        people, groups = await made.role_book.list_of_people(), await made.role_book.list_of_groups()
     if as_json:
         may = {role.value: [one.value for one in Permission if one in GRANTS[role]] for role in Role}
-        told = {"people": holders, "groups": groups, "roles": may}
+        told = {"people": people, "groups": groups, "roles": may}
         sys.stdout.write(msgspec.json.encode(told).decode() + "\n")
         return
     rows = [
-        *([group.email or group.group_id, "group", group.roles, group.granted_by] for group in groups),
-        *([one.email, "person", one.roles, one.granted_by] for one in holders),
+        *((one.email or one.group_id, "group", one.role, one.granted_at, one.granted_by) for one in groups),
+        *((one.email, "person", one.role, one.granted_at, one.granted_by) for one in people),
     ]
-    width = max((len(str(row[0])) for row in rows), default=0)
-    for who, kind, held, by in rows:
-        click.echo(f"{who:<{width}}  {kind:<6}  {', '.join(held):<24}  by {by}")
+    width = max((len(row[0]) for row in rows), default=0)
+    for who, kind, role, at, by in rows:
+        click.echo(
+            f"{who:<{width}}  {kind:<6}  {role:<11}  given {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC by {by}"
+        )
     if not rows:
         click.echo("Nobody has a role of their own; whoever may sign in is a member.")
 
@@ -297,7 +330,8 @@ def _as_json(checked: Checked) -> dict[str, Any]:
                 "took_ms": judged.proof.took_ms if judged.proof else None,
                 "half_life_seconds": int(judged.row.half_life.total_seconds()),
                 "survives": judged.row.survives,
-                "remedy": judged.row.remedy,
+                "remedy": judged.remedy,
+                "mend_first": judged.mend_first.id if judged.mend_first else None,
             }
             for judged in checked.rows
         ],
@@ -313,10 +347,13 @@ def _print_table(checked: Checked) -> None:
         evidence = judged.proof.evidence if judged.proof else ""
         table.add_row(_MARKS[judged.status], judged.row.id, _plain(evidence), _good_for(judged))
     console.print(table)
-    for judged in checked.rows:
-        if judged.status is Status.FAILED:
-            console.print(f"\n[red]{judged.row.id}[/]: {_plain(judged.row.promise)}")
-            console.print(f"  [dim]What to do:[/] {_plain(judged.row.remedy)}")
+    failed = {judged.row.id: judged for judged in checked.rows if judged.status is Status.FAILED}
+    for row_id, judged in failed.items():
+        # One server that is away takes many rows with it, and its remedy is told where it is due.
+        first = judged.mend_first.id if judged.mend_first else ""
+        remedy = f"First mend {first}." if first in failed else judged.remedy
+        console.print(f"\n[red]{row_id}[/]: {_plain(judged.row.promise)}")
+        console.print(f"  [dim]What to do:[/] {_plain(remedy)}")
     counts = tally(checked.rows)
     console.print("\n" + ", ".join(f"{n} {status}" for status, n in counts.items() if n))
     if not checked.kept:

@@ -62,9 +62,16 @@ class TooMany(Refusal):
 
 
 class Unavailable(MusterError):
-    """One of our own servers does not answer; nothing was lost by saying so."""
+    """One of our own servers does not answer; nothing was lost by saying so.
+
+    `row` is that of the checklist which says what to do about it, "" where none does.
+    """
 
     code = "unavailable"
+
+    def __init__(self, message: str, *, row: str = "") -> None:
+        super().__init__(message)
+        self.row = row
 
 
 class VendorError(MusterError):

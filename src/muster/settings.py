@@ -39,6 +39,7 @@ _NAMES = {
     "environment": "MUSTER_ENVIRONMENT",
     "home": "MUSTER_HOME",
     "people_sync_every": "PEOPLE_SYNC_MINUTES",
+    "crm_sync_every": "CRM_SYNC_MINUTES",
     "session_idle": "SESSION_IDLE_MINUTES",
     "people_removal_percent": "PEOPLE_REMOVAL_PERCENT",
 }
@@ -84,6 +85,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "HUBSPOT_TOKEN": "the app's access token; without it there are no customers here",
         "HUBSPOT_WEBHOOK_SECRET": "the app's client secret, with which its webhooks are signed",
         "HUBSPOT_URL": "where HubSpot's API is",
+        "CRM_SYNC_MINUTES": "how often what changed in HubSpot is read, 1 to 1440",
     },
 }
 """Group → setting → what it is, as docs/operating.md has it too."""
@@ -157,6 +159,7 @@ class Settings:
     hubspot_url: str = HUBSPOT_URL
     session_idle: timedelta = timedelta(minutes=60)
     people_sync_every: timedelta = timedelta(minutes=15)
+    crm_sync_every: timedelta = timedelta(minutes=5)
     people_removal_percent: int = 5
     log_level: str = "info"
     trusted_proxies: tuple[str, ...] = ()
@@ -307,6 +310,7 @@ def _settings(env: FileAwareEnv, *, with_owner: bool = False) -> Settings:
         ).rstrip("/"),
         session_idle=_minutes(env, "SESSION_IDLE_MINUTES", 60),
         people_sync_every=_minutes(env, "PEOPLE_SYNC_MINUTES", 15),
+        crm_sync_every=_minutes(env, "CRM_SYNC_MINUTES", 5),
         people_removal_percent=_percent(env, "PEOPLE_REMOVAL_PERCENT", 5),
         log_level=_log_level(env),
         trusted_proxies=_proxies(env),

@@ -81,6 +81,7 @@ def up(working_folder: Path) -> int:
     _check(env)
     with _alone(town.home), _stopping(town):
         town.environment["PORT"] = str(settings_module.port(env))
+        town.untold["PUBLIC_URL"] = settings_module.public_url(env)
         _start_servers(town, env)
         _start_sandbox(town, env)
         settings = _write_instance(town, working_folder)
@@ -123,6 +124,7 @@ def _check(env: FileAwareEnv) -> None:
     if env.str(OWNER, "") and not env.str("DATABASE_URL", ""):
         raise SettingsError(f"{OWNER} is set and DATABASE_URL is not; expected both, or neither")
     _people(env)
+    settings_module.public_url(env)
     listen("127.0.0.1", settings_module.port(env)).close()
 
 

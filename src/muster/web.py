@@ -40,6 +40,7 @@ STATUSES = {
     "sign_in_refused": HTTPStatus.FORBIDDEN,
     "not_found": HTTPStatus.NOT_FOUND,
     "conflict": HTTPStatus.CONFLICT,
+    "needs_confirming": HTTPStatus.CONFLICT,
     "invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
     "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "too_many": HTTPStatus.TOO_MANY_REQUESTS,
@@ -65,6 +66,7 @@ TITLES = {
 
 _REQUEST_ID = re.compile(r"^[\w-]{8,64}$")
 _DRAIN_SECONDS = 20
+_AGAIN_SECONDS = 5
 HUNG_UP = 499
 """Whoever asked was gone before the answer; the number is nginx's."""
 _OURS_AWAY = "One of Muster's own servers does not answer. Nothing was lost; please try again in a minute."
@@ -174,7 +176,7 @@ class Errors:
         if status >= 500:
             logger.error("request_failed", code=code, exc_info=error)
         if _is_page(request):
-            return self._pages.render(
+            page = self._pages.render(
                 request,
                 "error.html",
                 title=_title(status),
@@ -182,6 +184,8 @@ class Errors:
                 explanation=explanation,
                 onward=_onward(code),
             )
+            page.headers.update(_advice(status))
+            return page
         problem = Problem(
             title=_title(status),
             status=status.value,
@@ -193,7 +197,7 @@ class Errors:
             msgspec.json.encode(problem),
             status_code=status.value,
             media_type="application/problem+json",
-            headers=_challenge(request) if isinstance(error, NotSignedIn) else None,
+            headers=_advice(status) | (_challenge(request) if isinstance(error, NotSignedIn) else {}),
         )
 
 
@@ -344,6 +348,11 @@ def _onward(code: str) -> dict[str, str]:
 
 def _title(status: HTTPStatus) -> str:
     return TITLES.get(status, status.phrase)
+
+
+def _advice(status: HTTPStatus) -> dict[str, str]:
+    """When to come again: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after."""
+    return {"retry-after": str(_AGAIN_SECONDS)} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
 
 
 def _challenge(request: Request) -> dict[str, str]:

@@ -22,6 +22,7 @@ from muster.access.rights import RightsBook
 from muster.access.role_book import RoleBook
 from muster.access.role_grants import RoleGrants
 from muster.access.role_page import RolePages
+from muster.access.second_look import SecondLook
 from muster.access.session_pages import SessionPages
 from muster.access.settings_page import SettingsPage
 from muster.access.tokens import Tokens
@@ -31,8 +32,10 @@ from muster.crm.doctor import HubSpotDoctor
 from muster.crm.doctor import SetUp as HubSpotSetUp
 from muster.crm.edit_web import EditPages
 from muster.crm.edits import Edits
+from muster.crm.hook import HubSpotHook
 from muster.crm.hubspot import HubSpot
 from muster.crm.hubspot_api import HubSpotApi
+from muster.crm.jobs import CrmJobs
 from muster.crm.meter import Meter
 from muster.crm.mirror import Mirror
 from muster.crm.outbox import Outbox
@@ -40,6 +43,8 @@ from muster.crm.owners import Owners
 from muster.crm.pace import Pace
 from muster.crm.record_api import RecordApi
 from muster.crm.record_page import Records
+from muster.crm.rereads import Rereads as CrmRereads
+from muster.crm.sync import CrmSync
 from muster.dashboard.overview import Overviews
 from muster.dashboard.web import DashboardPages
 from muster.people.api import PeopleApi
@@ -114,6 +119,7 @@ class Portal:
     rights: RightsBook
     grants: RoleGrants
     role_book: RoleBook
+    second_look: SecondLook
     tokens: Tokens
     audit_log: AuditLog
     directory: GoogleDirectory
@@ -129,6 +135,8 @@ class Portal:
     outbox: Outbox
     hubspot: HubSpot
     meter: Meter
+    crm_sync: CrmSync
+    crm_rereads: CrmRereads
     google_doctor: GoogleDoctor
     hubspot_doctor: HubSpotDoctor
     proofs: Proofs
@@ -179,6 +187,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         allowed_domains=settings.allowed_domains,
     )
     role_book = RoleBook(database, groups_of=group_ids_of)
+    second_look = SecondLook(database, role_book, grants)
     tokens = Tokens(database, rights)
     audit_log = AuditLog(database)
     probe_account = ProbeAccount(database, rights)
@@ -212,6 +221,18 @@ def make(settings: Settings, *, application: str) -> Portal:
             meter=meter,
         )
     )
+    mirror = Mirror(database, busts)
+    crm_sync = CrmSync(database, hubspot, mirror, busts)
+    crm_rereads = CrmRereads(database, hubspot, mirror)
+    crm_jobs = CrmJobs(
+        database,
+        crm_sync,
+        crm_rereads,
+        queues,
+        every=settings.crm_sync_every,
+        has_hubspot=settings.has_hubspot,
+    )
+    secret = settings.hubspot_webhook_secret.reveal() if settings.hubspot_webhook_secret else None
     forms = Csrf(key, fallbacks)
     site = Site(public_url=settings.public_url, development=settings.environment == "development")
     pages = Pages(forms, sandbox=settings.is_sandbox)
@@ -224,7 +245,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     roster, history = Roster(database), History(database)
     lines, nesting = ReportingLines(database), Nesting(database)
     people_jobs = PeopleJobs(sync, groups, rereads, push, queues, every=settings.people_sync_every)
-    mirror, catalogues = Mirror(database, busts), Catalogues(database, cache)
+    catalogues = Catalogues(database, cache)
     owners = Owners(database, cache, Standings(database).who_is)
     edits = Edits(database, busts, mirror, hubspot, catalogues, owners)
     outbox = Outbox(edits, queues)
@@ -307,10 +328,13 @@ def make(settings: Settings, *, application: str) -> Portal:
             *EditPages(records, edits, outbox, pages).routes(),
             *RecordApi(records, edits, outbox).routes(),
             *PushHook(push, people_jobs).routes(),
+            *HubSpotHook(
+                database, crm_rereads, mirror, crm_jobs, secret=secret, public_url=settings.public_url
+            ).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
             *AccountPages(database, sessions, tokens, pages, site).routes(),
             *SessionPages(database, sessions, tokens, rights, pages).routes(),
-            *RolePages(role_book, grants, database, pages).routes(),
+            *RolePages(role_book, grants, second_look, database, pages).routes(),
             *BrowserReports(database, pages).routes(),
             *SettingsPage(
                 pages,
@@ -320,11 +344,12 @@ def make(settings: Settings, *, application: str) -> Portal:
             ).routes(),
             *AuditPages(audit_log, database, pages).routes(),
             *api.routes(),
-            access.last_route(),
+            *access.last_routes(),
         ]
     )
     pages.navigate(routes)
-    api.describe(routes)
+    tokens.open(routes)
+    api.describe(routes, session_cookie=site.session_cookie)
     return Portal(
         settings=settings,
         database=database,
@@ -339,6 +364,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         rights=rights,
         grants=grants,
         role_book=role_book,
+        second_look=second_look,
         tokens=tokens,
         audit_log=audit_log,
         directory=directory,
@@ -354,6 +380,8 @@ def make(settings: Settings, *, application: str) -> Portal:
         outbox=outbox,
         hubspot=hubspot,
         meter=meter,
+        crm_sync=crm_sync,
+        crm_rereads=crm_rereads,
         google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
         hubspot_doctor=HubSpotDoctor(hubspot, meter, _hubspot_set_up(settings)),
         proofs=proofs,
@@ -362,6 +390,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         routes=routes,
         jobs=(
             *people_jobs.jobs(),
+            *crm_jobs.jobs(),
             *AccessJobs(accounts, rights, audit_log).jobs(),
             outbox.job,
             *busts.jobs(),

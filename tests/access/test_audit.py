@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import re
 from typing import Any
 
 import psycopg
@@ -203,6 +204,22 @@ async def test_the_page_finds_entries_by_each_of_its_filters(town: Town):
             assert "thing:8" not in page, query
         assert "No entry matches" in (await ada.get("/admin/audit?from=2999-01-01")).text
         assert (await ada.get("/admin/audit?from=yesterday")).status_code == 422
+
+
+async def test_the_page_names_accounts_and_groups_and_labels_its_days(town: Town):
+    await town.in_step()
+    await town.portal.grants.grant_to_group("partners@acme.test", Role.SALES, by=System("tester"))
+    await town.portal.grants.grant("ben@acme.test", Role.SALES, by=System("tester"))
+    await write(town, "test.odd", subject="account:99999999999999999999")
+    group = await town.value("SELECT name FROM groups WHERE email = 'partners@acme.test'")
+    async with town.signed_in("ada@acme.test") as ada:
+        page = (await ada.get("/admin/audit")).text
+
+        assert re.search(r'>ben@acme.test</a> <span class="faint">account \d+<', page)
+        assert re.search(r'>Ada [^<]+</a> <span class="faint">account \d+<', page)
+        assert re.search(rf'>{group}</a> <span class="faint">group ', page)
+        for name, label in (("from", "From"), ("until", "Until")):
+            assert f'<div class="field"><label for="{name}">{label}</label>' in page
 
 
 async def test_what_an_entry_holds_is_text_and_never_markup(town: Town):

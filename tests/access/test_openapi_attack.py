@@ -16,8 +16,6 @@ from schemathesis.specs.openapi.checks import (
 from tests.access.test_tokens import token_of
 from tests.town import Town
 
-from muster.access.roles import Permission
-
 EXAMPLES = 25
 """For each operation and each way of making them; `./dev attack` makes many more."""
 
@@ -63,7 +61,7 @@ def attack(document: dict[str, Any], base_url: str, token: str) -> int:
 async def test_every_answer_is_one_that_the_document_promises(town: Town):
     await town.in_step()
     async with town.signed_in("ada@acme.test") as ada:
-        token = await token_of(ada, *(one.value for one in Permission))
+        token = await token_of(ada, *town.portal.tokens.scopes)
         document = (await ada.get("/openapi.json")).json()
 
     made = await asyncio.to_thread(attack, document, town.base_url, token)

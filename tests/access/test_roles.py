@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from tests.town import Town, Visitor, eventually, opened, served
+from tests.town import Town, Visitor, eventually, opened, problem, served
 
 from muster.access.probe_account import ADDRESS
 from muster.access.rights import RightsBook
@@ -454,7 +455,7 @@ async def test_the_page_shows_the_table_and_who_has_what(town: Town):
 
 
 async def test_the_page_gives_and_takes_and_shows_a_refusal_beside_the_form(town: Town):
-    async with town.signed_in("ada@acme.test") as ada:
+    async with town.signed_in(CY), town.signed_in("ada@acme.test") as ada:
         given_ = await ada.post("/admin/roles/grants", {"holder": CY, "role": "auditor"})
         refused = await ada.post("/admin/roles/grants", {"holder": "x@evil.test", "role": "auditor"})
         unknown = await ada.post("/admin/roles/grants", {"holder": CY, "role": "emperor"})
@@ -479,6 +480,121 @@ async def test_a_group_that_holds_outsiders_needs_a_second_look(town: Town):
         assert warned.status_code == 409
         assert "not people of the company" in warned.text
         assert given_.status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("holder", "kind", "said"),
+    [
+        ("nobody@acme.test", "person", "The directory knows nobody with the address"),
+        ("partners@acme.test", "person", "is the address of a group"),
+        ("Other@Acme.test", "person", "is another address of cy@acme.test"),
+        ("gone@acme.test", "person", "is suspended at Google"),
+        ("everyone@acme.test", "group", "everybody in the company is in this group"),
+        ("large@acme.test", "group", "60 people would have the role Sales: that is more than 50 at once."),
+    ],
+)
+async def test_a_second_look_is_asked_for_and_enough(town: Town, holder: str, kind: str, said: str):
+    await town.in_step()
+    await town.execute("UPDATE people SET aliases = '{other@acme.test}' WHERE email = %s", CY)
+    await town.execute(
+        "UPDATE people SET email = 'gone@acme.test' "
+        "WHERE google_id = (SELECT google_id FROM people WHERE status = 'suspended' LIMIT 1)"
+    )
+    await town.execute(
+        "INSERT INTO groups (google_id, email, name, description, aliases, direct_members, sort_name, "
+        "search_text, etag) VALUES ('large', 'large@acme.test', '', '', '{}', 0, '', '', '')"
+    )
+    await town.execute(
+        "INSERT INTO group_members SELECT 'large', google_id, 'user', email, 'MEMBER' FROM people "
+        "WHERE status = 'active' LIMIT 60"
+    )
+    async with town.signed_in("ada@acme.test") as ada:
+        fields = {"kind": kind, "holder": holder, "role": "sales"}
+        warned = await ada.post("/admin/roles/grants", fields)
+        token = {"x-csrf-token": await ada.csrf(), "accept": "application/json"}
+        by_program = await ada.request("POST", "/admin/roles/grants", json=fields, headers=token)
+        given_ = await ada.post("/admin/roles/grants", {**fields, "is_sure": "true"})
+
+        assert (warned.status_code, by_program.status_code, given_.status_code) == (409, 409, 303)
+        assert said in warned.text
+        assert "Yes, this is meant" in warned.text
+        assert problem(by_program)["code"] == "needs_confirming"
+        assert said in problem(by_program)["detail"]
+
+
+async def test_whoever_is_here_or_signs_in_is_given_a_role_without_a_question(town: Town):
+    await town.in_step()
+    async with town.signed_in("ada@acme.test") as ada:
+        given_ = await ada.post("/admin/roles/grants", {"holder": "BEN@acme.test", "role": "sales"})
+        page = await ada.get(given_.headers["location"])
+        made_up = await ada.get("/admin/roles?done=given&holder=cy@acme.test&role=admin")
+        taken = await ada.post("/admin/roles/revocations", {"holder": "ben@acme.test", "role": "sales"})
+        after = await ada.get(taken.headers["location"])
+
+        assert "has the role Sales from the next click on." in page.text
+        assert "cy@acme.test" not in made_up.text.replace('value="cy@acme.test"', "")
+        assert "ben@acme.test no longer has the role Sales." in after.text
+
+
+async def test_each_role_says_who_gave_it_and_when(town: Town):
+    await town.in_step()
+    for role, giver in ((Role.SALES, "first@acme.test"), (Role.AUDITOR, "second@acme.test")):
+        await town.portal.grants.grant(CY, role, by=System(giver))
+        await town.portal.grants.grant_to_group("partners@acme.test", role, by=System(giver))
+    async with town.signed_in("ada@acme.test") as ada:
+        page = (await ada.get("/admin/roles")).text
+        table = (await ada.get("/admin/roles.csv")).text
+
+    for name, giver in (("Sales", "first@acme.test"), ("Auditor", "second@acme.test")):
+        assert len(re.findall(rf"<td>{name}</td><td class=\"[^\"]*\">by {giver}", page)) == 2
+        assert re.search(rf"{CY}.*,{name.lower()},directly,{giver}", table)
+        assert re.search(rf"partners@acme.test.*,{name.lower()},directly,{giver}", table)
+
+
+@pytest.mark.parametrize("key", ["cache:rights:{}", "cache:rights:epoch", "cache:rate:read:account:{}"])
+async def test_a_key_of_a_wrong_type_locks_nobody_out(town: Town, key: str):
+    redis = town.portal.redis
+    async with town.signed_in(CY) as cy:
+        account = await town.value("SELECT id FROM accounts WHERE email = %s", CY)
+        await cy.get("/people")
+        await redis.delete(key.format(account))
+        await redis.lpush(key.format(account), "planted")
+
+        assert (await cy.get("/people")).status_code == 200
+        assert await redis.type(key.format(account)) != b"list"
+        assert await kept_for(town, account)
+
+
+async def test_a_key_of_a_wrong_type_hides_nobody_whose_cached_rights_are_wrong(town: Town):
+    redis = town.portal.redis
+    async with town.signed_in("ada@acme.test") as ada, town.signed_in(CY) as cy:
+        for visitor in (ada, cy):
+            await visitor.get("/people")
+        of_ada, of_cy = [
+            await town.value("SELECT id FROM accounts WHERE email = %s", email)
+            for email in ("ada@acme.test", CY)
+        ]
+        await redis.delete(f"cache:rights:{of_ada}")
+        await redis.set(f"cache:rights:{of_ada}", "planted")
+        body: Any = await redis.hget(f"cache:rights:{of_cy}", "body")
+        await redis.hset(f"cache:rights:{of_cy}", "body", body.replace(b'"member"', b'"member","admin"'))
+
+        assert await town.portal.rights.find_stale() == {of_cy: CY}
+
+
+async def test_rights_that_are_kept_under_another_account_are_not_believed(town: Town):
+    redis = town.portal.redis
+    async with town.signed_in("ada@acme.test") as ada, town.signed_in(CY) as cy:
+        for visitor in (ada, cy):
+            await visitor.get("/people")
+        of_ada, of_cy = [
+            await town.value("SELECT id FROM accounts WHERE email = %s", email)
+            for email in ("ada@acme.test", CY)
+        ]
+        body: Any = await redis.hget(f"cache:rights:{of_ada}", "body")
+        await redis.hset(f"cache:rights:{of_cy}", "body", body)
+
+        assert not await may_see_the_checklist(cy)
 
 
 async def test_whoever_asks_why_is_told(town: Town):

@@ -1,6 +1,8 @@
 """The life of a session: it begins, gets another id, sits idle, is ended, and opens nothing afterwards."""
 
 import asyncio
+import html
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -111,6 +113,44 @@ async def test_what_names_no_session_of_yours_ends_nothing(town: Town, name: str
 
         assert answer.status_code == 404
         assert {key for key in keys if key.startswith("sess:")} <= set(await town.keys())
+
+
+async def test_your_own_session_is_known_and_stays_also_while_it_gets_another_id(town: Town):
+    async with town.signed_in(CY) as cy:
+        first, form = cy.session_id, await cy.csrf()
+        await town.portal.grants.grant(CY, Role.AUDITOR, by=TESTER)
+        await is_in(cy)
+        renewed = cy.session_id
+        assert renewed != first
+        cy.cookies.clear()
+        late = {"cookie": f"muster_session={first}"}  # set out before the other id was there
+
+        page = (await cy.get("/account", headers=late)).text
+        ended = await cy.request(
+            "POST", "/account/sessions/ended", headers=late, data={"csrf": form, "others": "true"}
+        )
+
+        assert page.count("this one") == 1
+        assert ended.status_code == 303
+        assert await with_id(town, renewed)
+
+
+async def test_no_page_links_to_what_one_may_not_see(town: Town):
+    await town.portal.grants.grant(CY, Role.OPERATIONS, by=TESTER)
+    async with town.signed_in(CY) as cy, town.signed_in("ada@acme.test") as ada:
+        account = await town.value("SELECT id FROM accounts WHERE email = %s", CY)
+        for path in (
+            f"/admin/sessions/{account}",
+            "/admin/sessions?q=nobody",
+            f"/admin/roles?who={CY}",
+            "/admin/settings",
+            "/admin/reports",
+        ):
+            page = (await cy.get(path)).text
+            links = set(re.findall(r'href="(/[^"#]*)"', page))
+            for link in (html.unescape(one) for one in links if not one.startswith("/static/")):
+                assert (await cy.get(link)).status_code != 403, (path, link)
+        assert "/admin/audit" in (await ada.get(f"/admin/sessions/{account}")).text
 
 
 async def test_somebody_elses_session_is_not_yours_to_end(town: Town):

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.town import Town, Visitor
+from tests.town import Town, Visitor, problem
 
 from muster.access.roles import Permission, Role
 from muster.platform.actor import System
@@ -121,16 +121,62 @@ async def test_a_token_does_what_its_scopes_and_its_owners_roles_both_allow(town
         narrow = await token_of(cy, SEE_PEOPLE)
         broad = await token_of(cy, SEE_PEOPLE, Permission.SEE_AUDIT.value)
 
-    assert (await ask(town, narrow, "/api/v1/audit")).status_code == 403
+    refused = await ask(town, narrow, "/api/v1/audit")
+    assert refused.status_code == 403
+    assert problem(refused)["detail"] == (
+        "This token may not read the audit log: it was made without that scope."
+    )
     assert (await ask(town, broad, "/api/v1/audit")).status_code == 200
     await town.portal.grants.revoke(CY, Role.AUDITOR, by=TESTER)
-    assert (await ask(town, broad, "/api/v1/audit")).status_code == 403
+    refused = await ask(town, broad, "/api/v1/audit")
+    assert refused.status_code == 403
+    assert "its owner's roles no longer allow it" in problem(refused)["detail"]
     assert (await ask(town, broad)).status_code == 200
+
+
+async def test_an_address_that_leads_nowhere_is_not_found_whoever_asks(town: Town):
+    async with town.signed_in(CY) as cy:
+        token = await token_of(cy, SEE_PEOPLE)
+        with_session = await cy.get("/api/v1/unknown")
+    with_token = await ask(town, token, "/api/v1/unknown")
+    with_none = await town.raw.get(f"{town.base_url}/api/v2/people")
+
+    for answer in (with_session, with_token, with_none):
+        assert answer.status_code == 404
+        assert problem(answer)["code"] == "not_found"
+
+
+async def test_only_what_opens_something_is_offered(town: Town):
+    asked = {
+        one.value
+        for route in town.portal.routes
+        if route.path.startswith("/api/v1/")
+        for one in (route.may, *route.shows)
+    }
+    async with town.signed_in("ada@acme.test") as ada:
+        offered = set(re.findall(r'name="scope" value="([^"]+)"', (await ada.get("/account")).text))
+
+    assert offered == asked
+    assert Permission.SEE_AUDIT in offered
+    assert Permission.GRANT_ROLES not in offered
+
+
+async def test_a_scope_beside_a_routes_own_shows_more_of_the_answer(town: Town):
+    await town.in_step()
+    person = await town.value("SELECT google_id FROM people WHERE email = %s", CY)
+    async with town.signed_in("ada@acme.test") as ada:
+        narrow = await token_of(ada, SEE_PEOPLE)
+        broad = await token_of(ada, *town.portal.tokens.scopes)
+
+    less = (await ask(town, narrow, f"/api/v1/people/{person}")).json()
+    more = (await ask(town, broad, f"/api/v1/people/{person}")).json()
+
+    assert {"last_login_at", "emails", "custom_schemas", "enrolled_2sv"} <= more.keys() - less.keys()
 
 
 async def test_a_token_is_for_the_interface_of_programs_and_for_its_header_alone(town: Town):
     async with town.signed_in("ada@acme.test") as ada:
-        token = await token_of(ada, *(one.value for one in Permission))
+        token = await token_of(ada, *town.portal.tokens.scopes)
 
     assert (await ask(town, token, "/people")).status_code in {303, 401}
     assert (await ask(town, token, "/people.csv")).status_code in {303, 401}
@@ -146,7 +192,8 @@ async def test_a_token_is_for_the_interface_of_programs_and_for_its_header_alone
         ({"name": "x" * 61}, "needs a name"),
         ({"days": "0"}, "lives from 1 to 365 days"),
         ({"days": "9999"}, "lives from 1 to 365 days"),
-        ({"scope": []}, "at least one scope"),
+        ({"scope": []}, "tick at least one box"),
+        ({"scope": [Permission.USE_PORTAL.value]}, "Nothing under /api/v1 asks for this"),
         ({"scope": ["read the audit log"]}, "cannot give a token what you may not do"),
         ({"scope": ["fly"]}, "cannot give a token what you may not do"),
     ],

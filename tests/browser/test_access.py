@@ -6,6 +6,9 @@ import httpx2
 from playwright.async_api import Browser, Page, expect
 from tests.town import Town, eventually
 
+from muster.access.roles import Role
+from muster.platform.actor import System
+
 
 async def _sign_in(page: Page, email: str, path: str = "/") -> None:
     await page.goto(f"/sign-in/google?login_hint={email}&next={path}")
@@ -55,6 +58,31 @@ async def test_a_token_is_made_used_and_revoked_and_another_session_ended(
     await other.goto("/people")
     await expect(other.get_by_role("link", name="Continue with Google")).to_be_visible()
     await elsewhere.close()
+
+
+async def test_on_a_phone_every_column_is_there_and_nothing_twice(town: Town, page: Page):
+    await town.portal.grants.grant("ben@acme.test", Role.SALES, by=System("tester"))
+    await page.set_viewport_size({"width": 390, "height": 800})
+    await _sign_in(page, "ada@acme.test", "/admin/roles")
+
+    row = page.get_by_role("row", name=re.compile("^ben@acme.test"))
+    await expect(row).to_contain_text("by tester")
+    assert (await row.get_by_role("rowheader").inner_text()).count("ben@acme.test") == 1
+    await page.get_by_label("Address").first.fill("cy@acme.test")
+    await page.get_by_role("button", name="Give").click()
+    await expect(page.get_by_role("alert")).to_contain_text("The directory knows nobody")
+    await page.get_by_label("Yes, this is meant").check()
+    await page.get_by_role("button", name="Give").click()
+    await expect(page.get_by_role("status").first).to_contain_text("cy@acme.test has the role Sales")
+
+    await page.goto("/admin/audit")
+    await expect(page.get_by_role("row").filter(has_text="signed in").first).to_contain_text("127.0.0.1")
+    await expect(page.get_by_text("Until", exact=True)).to_be_visible()
+    await page.goto("/admin/settings")
+    await expect(page.get_by_text("address to listen on")).to_be_visible()
+    for path in ("/admin/roles", "/admin/audit", "/admin/settings", "/admin/reports", "/account"):
+        await page.goto(path)
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
 
 
 async def test_what_a_browser_refuses_of_a_page_is_reported(town: Town, browser: Browser):

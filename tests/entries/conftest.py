@@ -12,6 +12,7 @@ from psycopg import sql
 from tests.entries.command_line import CommandLine
 from tests.town import owner_url
 
+from bench.rig.environment import as_environment
 from muster.embedded.valkey import Valkey
 from muster.settings import Settings
 
@@ -25,32 +26,7 @@ def bare(tmp_path: Path) -> CommandLine:
 @pytest.fixture
 def muster(tmp_path: Path, settings: Settings) -> CommandLine:
     """`muster` as the company of the shared servers would run it."""
-    service_account = settings.google_service_account
-    token, webhook_secret = settings.hubspot_token, settings.hubspot_webhook_secret
-    assert service_account
-    assert token
-    assert webhook_secret
-    return CommandLine(
-        folder=tmp_path,
-        settings={
-            "PORT": str(settings.port),
-            "PUBLIC_URL": settings.public_url,
-            "SECRET_KEY": settings.secret_key.reveal(),
-            "DATABASE_URL": settings.database_url.reveal(),
-            "REDIS_URL": settings.redis_url.reveal(),
-            "ALLOWED_DOMAINS": ",".join(settings.allowed_domains),
-            "ADMIN_EMAILS": ",".join(settings.admin_emails),
-            "GOOGLE_CLIENT_ID": settings.google_client_id,
-            "GOOGLE_CLIENT_SECRET": settings.google_client_secret.reveal(),
-            "GOOGLE_ISSUER": settings.google_issuer,
-            "GOOGLE_DIRECTORY_URL": settings.google_directory_url,
-            "GOOGLE_SERVICE_ACCOUNT": service_account.reveal(),
-            "GOOGLE_ADMIN_EMAIL": settings.google_admin_email,
-            "HUBSPOT_TOKEN": token.reveal(),
-            "HUBSPOT_WEBHOOK_SECRET": webhook_secret.reveal(),
-            "HUBSPOT_URL": settings.hubspot_url,
-        },
-    )
+    return CommandLine(folder=tmp_path, settings=as_environment(settings))
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from tests.town import Town, eventually
 
 from muster.commands import exit_status
 from muster.people.google_api import SCOPES
+from muster.platform import migrations
 from muster.readiness.checklist import ROWS
 from muster.readiness.proofs import Judged, Status
 
@@ -258,6 +259,36 @@ def test_check_answers_also_when_every_server_is_away(bare: CommandLine) -> None
     assert json.loads(said.stdout)["kept"] is False
     assert {row["status"] for row in checked(said.stdout).values()} == {"failed"}
     assert "planted" not in said.stdout + said.stderr
+
+
+def test_check_says_once_how_to_mend_a_server_that_is_away(bare: CommandLine) -> None:
+    away = {
+        "DATABASE_URL": "postgresql://muster:planted@127.0.0.1:1/muster",
+        "REDIS_URL": "redis://:planted@127.0.0.1:1/0",
+        "GOOGLE_ISSUER": "http://127.0.0.1:1",
+        "PUBLIC_URL": "http://127.0.0.1:1",
+    }
+
+    said = " ".join(bare("check", **SECRETS | away).stdout.split())
+
+    assert said.count("What to do: First mend redis.persistence.") > 3
+    assert said.count("the server of REDIS_URL runs") == 1
+    assert "Take the portal out of reach" not in said
+
+
+async def test_check_of_a_database_that_was_not_migrated_yet_keeps_nothing_and_says_so(
+    town: Town, muster: CommandLine, empty_database: str
+) -> None:
+    await asyncio.to_thread(migrations.upgrade, empty_database, empty_database)
+    with psycopg.connect(empty_database) as connection:
+        connection.execute("ALTER TABLE proofs DROP COLUMN mend_first")
+    astray = replace(muster, settings={**muster.settings, "DATABASE_URL": empty_database})
+
+    async with town.working():
+        (said,) = await at_once(astray, ("check", "--json"))
+
+    assert (said.returncode, said.stderr.count("Traceback")) == (1, 0)
+    assert json.loads(said.stdout)["kept"] is False
 
 
 async def test_check_of_a_database_without_tables_says_so(

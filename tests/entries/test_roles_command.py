@@ -2,10 +2,16 @@
 
 import asyncio
 import json
+import os
+import pty
+import subprocess
 
 import pytest
 from tests.entries.command_line import CommandLine
 from tests.town import Town
+
+from muster.access.roles import Role
+from muster.platform.actor import System
 
 CY = "cy@acme.test"
 
@@ -55,6 +61,64 @@ async def test_what_cannot_be_is_refused_in_one_line(
     assert await town.value("SELECT count(*) FROM account_roles") == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((CY.replace("cy", "nobody"), "sales"), "The directory knows nobody with the address nobody@"),
+        (("partners@acme.test", "sales"), "is the address of a group"),
+        (("--group", "everyone@acme.test", "sales"), "everybody in the company is in this group"),
+        (("--group", "partners@acme.test", "sales"), "of the company"),
+        (("--group", "partners@acme.test", "admin"), "decides who is an admin here"),
+    ],
+)
+async def test_what_deserves_a_second_look_is_refused_without_yes(
+    town: Town, muster: CommandLine, words: tuple[str, ...], told: str
+):
+    await town.in_step()
+
+    code, line = await said(muster, "grant", *words)
+
+    assert code == 1
+    assert told in line
+    assert line.endswith("If that is meant, say --yes.")
+    given = "SELECT (SELECT count(*) FROM account_roles) + (SELECT count(*) FROM group_roles)"
+    assert await town.value(given) == 0
+    assert (await said(muster, "grant", *words, "--yes"))[0] == 0
+    assert await town.value(given) == 1
+
+
+async def test_whoever_sits_at_the_terminal_is_asked(town: Town, muster: CommandLine):
+    def at_a_terminal(answer: bytes) -> int:
+        ours, theirs = pty.openpty()
+        with os.fdopen(ours, "wb", buffering=0) as keyboard, os.fdopen(theirs) as terminal:
+            keyboard.write(answer)
+            return subprocess.run(
+                muster.command("roles", "grant", "nobody@acme.test", "sales"),
+                cwd=muster.folder,
+                env=muster.environment(),
+                stdin=terminal,
+                capture_output=True,
+                timeout=60,
+                check=False,
+            ).returncode
+
+    assert await asyncio.to_thread(at_a_terminal, b"n\n") == 1
+    assert await town.value("SELECT count(*) FROM account_roles") == 0
+    assert await asyncio.to_thread(at_a_terminal, b"y\n") == 0
+    assert await town.value("SELECT count(*) FROM account_roles") == 1
+
+
+async def test_without_redis_it_is_said_in_words_when_it_counts(town: Town, muster: CommandLine):
+    async with town.signed_in(CY):
+        ended = await asyncio.to_thread(
+            muster, "roles", "grant", CY, "sales", REDIS_URL="redis://127.0.0.1:1"
+        )
+
+    assert ended.returncode == 0
+    assert ended.stdout == f"{CY} now has the role sales.\n"
+    assert ended.stderr == "Redis does not answer: it counts within a minute of its return.\n"
+
+
 async def test_without_postgresql_nothing_is_changed_and_said_so(muster: CommandLine):
     ended = await asyncio.to_thread(muster, "roles", "list", DATABASE_URL="postgresql://127.0.0.1:1/none")
 
@@ -66,7 +130,8 @@ async def test_the_list_is_of_people_and_groups(town: Town, muster: CommandLine)
     await town.in_step()
     empty = await asyncio.to_thread(muster, "roles", "list")
     await said(muster, "grant", CY, "sales")
-    await said(muster, "grant", "--group", "everyone@acme.test", "auditor")
+    await town.portal.grants.grant(CY, Role.AUDITOR, by=System("ben@acme.test"))
+    await said(muster, "grant", "--group", "everyone@acme.test", "auditor", "--yes")
 
     listed = await asyncio.to_thread(muster, "roles", "list")
     told = json.loads((await asyncio.to_thread(muster, "roles", "list", "--json")).stdout)
@@ -74,7 +139,11 @@ async def test_the_list_is_of_people_and_groups(town: Town, muster: CommandLine)
     assert "Nobody has a role" in empty.stdout
     assert [line.split()[:3] for line in listed.stdout.splitlines()] == [
         ["everyone@acme.test", "group", "auditor"],
+        [CY, "person", "auditor"],
         [CY, "person", "sales"],
     ]
-    assert told["people"][0]["roles"] == ["sales"]
+    assert "by ben@acme.test" in listed.stdout.splitlines()[1]
+    assert "by command line (" in listed.stdout.splitlines()[2]
+    assert (told["people"][0]["role"], told["groups"][0]["role"]) == ("auditor", "auditor")
+    assert [one["granted_by"].split(" (")[0] for one in told["people"]] == ["ben@acme.test", "command line"]
     assert "grant and revoke roles" in told["roles"]["admin"]

@@ -274,6 +274,12 @@ async def test_the_portal_works_as_a_role_of_its_own_and_is_not_told_the_owners_
     assert users == [("muster_app",)]
 
 
+async def test_another_terminal_is_told_where_browsers_find_the_portal(up: Instance) -> None:
+    await up.answers(f"{up.setting('PUBLIC_URL')}/sign-in")
+
+    assert up.setting("PUBLIC_URL") == f"http://localhost:{up.port}"
+
+
 async def test_migrate_in_another_terminal_is_the_owners(up: Instance) -> None:
     (done,) = await at_once(up.line, ("migrate",))
 
@@ -300,6 +306,18 @@ async def test_the_owners_address_alone_is_refused(up: Instance) -> None:
 
     assert refused.returncode == 2
     assert "DATABASE_OWNER_URL is set and DATABASE_URL is not; expected both, or neither" in refused.stderr
+
+
+async def test_an_address_that_will_not_do_is_refused_before_anything_starts(up: Instance) -> None:
+    line = with_port(up.line, free_port())
+
+    (refused,) = await at_once(
+        replace(line, settings={**line.settings, "PUBLIC_URL": "portal.example.com"}), ("up",)
+    )
+
+    assert refused.returncode == 2
+    assert "PUBLIC_URL is not an address" in refused.stderr
+    assert "starting" not in refused.stdout
 
 
 # What it outlives

@@ -1,6 +1,8 @@
 """The OpenAPI document says what the routes do."""
 
-from tests.town import Town
+import re
+
+from tests.town import SESSION_COOKIE, Town
 
 from muster.platform.openapi import document
 
@@ -15,10 +17,14 @@ async def test_the_document_lists_every_route_of_the_api_and_no_page(town: Town)
     assert expected
     assert set(found["paths"]) == expected
     assert found["openapi"].startswith("3.1")
+    assert found["components"]["securitySchemes"]["session"]["name"] == SESSION_COOKIE
+    summaries = [operation["summary"] for path in found["paths"].values() for operation in path.values()]
+    assert all(re.match("(List|Show) ", summary) for summary in summaries), summaries
+    assert len(set(summaries)) == len(summaries)
 
 
 async def test_every_reference_of_the_document_leads_somewhere(town: Town):
-    found = document(town.portal.routes)
+    found = document(town.portal.routes, session_cookie=SESSION_COOKIE)
     schemas = found["components"]["schemas"]
 
     def references(node: object) -> list[str]:
@@ -34,7 +40,7 @@ async def test_every_reference_of_the_document_leads_somewhere(town: Town):
 
 async def test_an_answer_is_as_the_document_says(town: Town):
     await town.portal.sync.run()
-    schemas = document(town.portal.routes)["components"]["schemas"]
+    schemas = document(town.portal.routes, session_cookie=SESSION_COOKIE)["components"]["schemas"]
 
     async with town.signed_in("cy@acme.test") as cy:
         answer = (await cy.get("/api/v1/people?limit=3")).json()

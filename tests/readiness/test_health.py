@@ -86,6 +86,7 @@ async def test_without_redis_it_is_not_ready(settings: Settings):
             response = await client.get("/readyz")
 
     assert response.status_code == 503
+    assert response.headers["retry-after"] == "5"
     assert standing(response) == {"postgresql": "pass", "redis": "fail", "migrations": "pass"}
     assert "planted" not in response.text
 

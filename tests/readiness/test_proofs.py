@@ -21,6 +21,7 @@ from muster.wiring import portal
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 HALF_LIFE = timedelta(minutes=10)
+REMEDIES = {row.id: row.remedy for row in ROWS}
 
 
 def row(row_id: str) -> Row:
@@ -256,6 +257,9 @@ async def test_a_check_answers_also_without_postgresql(town: Town, settings: Set
     for name in ("postgresql.answers", "postgresql.durable", "postgresql.migrated", "directory.fresh"):
         assert by_row[name].status is Status.FAILED
         assert evidence(by_row[name]) == "PostgreSQL does not answer"
+    start_it = REMEDIES["postgresql.answers"]
+    assert by_row["directory.fresh"].remedy == f"First mend `postgresql.answers`. {start_it}"
+    assert by_row["postgresql.answers"].remedy == start_it
 
 
 async def test_a_server_that_takes_no_writes_keeps_nothing_and_breaks_nothing(town: Town, settings: Settings):

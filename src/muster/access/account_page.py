@@ -17,7 +17,7 @@ from muster.platform.actor import Actor, Origin
 from muster.platform.database import Database
 from muster.platform.pages import Pages
 from muster.platform.routes import Request, Route
-from muster.platform.sessions import OpenSession, Sessions, name_of
+from muster.platform.sessions import OpenSession, Sessions
 
 LIVES = {7: "a week", 30: "a month", 90: "three months", 365: "a year"}
 """Days → how long a token may live."""
@@ -119,8 +119,7 @@ class AccountPages:
     ) -> Response:
         me = request.actor
         mine = await self._sessions.list_of(me.account_id)
-        here = name_of(request.session_id)
-        offered = [one for one in Permission if me.may(one)]
+        may = [one for one in Permission if me.may(one)]
         return self._pages.render(
             request,
             "account.html",
@@ -128,13 +127,13 @@ class AccountPages:
             status=status,
             me=me,
             roles=[TITLES[role] for role in Role if role.value in me.roles],
-            may=offered,
-            sessions=[shown(one, here=here) for one in mine],
+            may=may,
+            sessions=[shown(one, sign_in=request.sign_in) for one in mine],
             tokens=await self._tokens.list_of(me.account_id),
             scopes=[
                 {"key": one.value, "ticked": one.value in ticked if ticked is not None else one in READING}
-                for one in offered
-                if one is not Permission.USE_PORTAL
+                for one in may
+                if one.value in self._tokens.scopes
             ],
             lives=LIVES,
             told=told,
@@ -167,7 +166,8 @@ async def note_ended(database: Database, account_id: int, what: str, *, by: Acto
         )
 
 
-def shown(one: OpenSession, *, here: str = "") -> dict[str, object]:
+def shown(one: OpenSession, *, sign_in: str = "") -> dict[str, object]:
+    """`sign_in` is of whoever looks: their session may have got another id while they asked."""
     return {
         "id": one.id,
         "device": device(one.session.user_agent),
@@ -175,7 +175,7 @@ def shown(one: OpenSession, *, here: str = "") -> dict[str, object]:
         "started_at": one.session.started_at,
         "seen_at": one.seen_at,
         "ends_at": one.ends_at,
-        "is_here": one.id == here,
+        "is_here": one.session.sign_in == sign_in,
     }
 
 

@@ -1,7 +1,7 @@
 """The audit log as it is read: searched, and proved to be whole."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
@@ -106,6 +106,11 @@ class AuditLog:
         """The actions there are, found by skipping through the index rather than by reading the log."""
         async with self._database.reading() as statements:
             return await statements.column(_ACTIONS)
+
+    async def names_of(self, subjects: Collection[str]) -> dict[str, str]:
+        """What the accounts and groups among these subjects are called now; others are left out."""
+        async with self._database.reading() as statements:
+            return await statements.pairs(_NAMES, [list(subjects)])
 
     async def head(self) -> Head:
         """Number 0 while nothing has been written down."""
@@ -260,6 +265,15 @@ strpos(lower(concat_ws(' ',
 """
 
 _SEALS = "SELECT number, hash FROM audit_seals"
+
+_NAMES = """
+WITH asked AS (SELECT unnest(%s::text[]) AS subject)
+SELECT subject, COALESCE(NULLIF(name, ''), email) FROM asked
+JOIN accounts ON subject ~ '^account:[0-9]{1,18}$' AND id = substr(subject, 9)::bigint
+UNION ALL
+SELECT subject, COALESCE(NULLIF(name, ''), email) FROM asked
+JOIN groups ON starts_with(subject, 'group:') AND google_id = substr(subject, 7)
+"""
 
 _ACTIONS = """
 WITH RECURSIVE found AS (

@@ -126,11 +126,12 @@ class AuditPages:
             asked.filter(), after=asked.after, before=asked.before, limit=asked.limit
         )
         actions = await self._log.list_actions()
+        names = await self._log.names_of({entry.subject for entry in found.rows})
         return self._pages.render(
             request,
             "audit.html",
             title="Audit log",
-            entries=[_shown(entry) for entry in found.rows],
+            entries=[_shown(entry, names) for entry in found.rows],
             filtered=asked.is_narrowed,
             actions={"": "Every action", **{action: in_words(action) for action in actions}},
             head=await self._log.head(),
@@ -149,7 +150,7 @@ class AuditPages:
         return CsvResponse("audit.csv", _COLUMNS, entries, _cells)
 
     async def collect_audit(self, request: Request, asked: CollectEntries) -> EntriesAnswer:
-        """Entries in the order they were written, for a collector that comes again and again."""
+        """List the entries of the audit log, the oldest first; go on from where an earlier answer ended."""
         found = await self._log.find(AuditFilter(sort="at"), after=asked.after, limit=asked.limit)
         return EntriesAnswer(
             entries=[
@@ -182,7 +183,7 @@ def _cells(entry: Entry) -> list[object]:
     ]
 
 
-def _shown(entry: Entry) -> dict[str, object]:
+def _shown(entry: Entry, names: Mapping[str, str]) -> dict[str, object]:
     kind, _, subject_id = entry.subject.partition(":")
     place = _PLACES.get(kind)
     return {
@@ -190,6 +191,7 @@ def _shown(entry: Entry) -> dict[str, object]:
         "said": in_words(entry.action),
         "kind": kind,
         "subject_id": subject_id,
+        "subject_name": names.get(entry.subject, ""),
         "href": place.format(subject_id) if place and subject_id else None,
         "lines": list(_differences(entry.before, entry.after)),
     }

@@ -12,12 +12,14 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx2
 import jwt
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from muster.access.gate import Site
 from muster.access.google_signin import GoogleSignIn, SignInRefused
 from muster.access.probe_account import ProbeAccount
-from muster.platform.probe import Failed, Probe
+from muster.errors import Unavailable, VendorDown, VendorError
+from muster.platform.probe import Failed, NotTried, Probe
 from muster.platform.rate_limit import READING, Limit
 from muster.platform.sessions import Session, Sessions
 
@@ -25,11 +27,31 @@ _FORM_TOKEN = re.compile(r'name="csrf" content="([0-9a-f]{64,})"')
 _LEFT = re.compile(rf'"{READING.name}";r=(\d+)')
 _AT_ONCE = 8
 _FEW = Limit(name="probe", times=3, per=timedelta(minutes=1), fails_open=False)
+_GOOGLE, _FRONT = "signin.discovery", "web.headers"
+_GOOGLE_WITHIN, _ALL_WITHIN = 4.0, 15.0
+"""Seconds: less than a probe is given, so that who was silent is named."""
+
+_ROWS = {
+    "redis": "redis.persistence",
+    "postgresql": "postgresql.answers",
+    "migrations": "postgresql.migrated",
+}
+"""Component of `/readyz` → the row that says what to do about it."""
 
 
 @functools.cache
 def _stranger() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+class _Component(msgspec.Struct, frozen=True):
+    status: str = ""
+
+
+class _Ready(msgspec.Struct, frozen=True):
+    """What is read of `/readyz`."""
+
+    checks: dict[str, list[_Component]] = {}
 
 
 class FrontDoor:
@@ -109,6 +131,16 @@ class FrontDoor:
 
     async def sign_in(self) -> str:
         """Come back from Google as those would who never went there, or went as somebody else."""
+        try:
+            async with asyncio.timeout(_ALL_WITHIN):
+                await self._see_google()
+                return await self._try_the_back_door()
+        except VendorError as error:
+            raise NotTried(str(error), row=_GOOGLE) from error
+        except TimeoutError as error:
+            raise NotTried(f"it took longer than {_ALL_WITHIN:.0f} s", row=_FRONT) from error
+
+    async def _try_the_back_door(self) -> str:
         state, browser = await self._begun()
         stranger = secrets.token_urlsafe(32)
         callbacks: dict[str, tuple[Mapping[str, str], str]] = {
@@ -158,11 +190,46 @@ class FrontDoor:
         if cookie:
             sent["cookie"] = f"{self._site.session_cookie}={cookie}"
         try:
-            return await self._http.request(
+            answer = await self._http.request(
                 method, f"{self._site.public_url}{path}", headers=sent, content=body or None
             )
         except httpx2.HTTPError as error:
-            raise Failed(f"{self._site.public_url} does not answer ({type(error).__name__})") from error
+            why = f"{self._site.public_url} does not answer ({type(error).__name__})"
+            raise NotTried(why, row=_FRONT) from error
+        # An error says nothing of what was tried, unless it lets somebody in all the same.
+        if answer.status_code >= 500 and self._site.session_cookie not in answer.cookies:
+            raise await self._what_is_away(f"{path.partition('?')[0]} answered {answer.status_code}")
+        return answer
+
+    async def _what_is_away(self, seen: str) -> NotTried:
+        """Why the portal cannot do what it was asked, as far as it can be found out from here."""
+        try:
+            await self._sessions.admit(None, f"probe:{secrets.token_hex(8)}", _FEW)
+            await self._see_google()
+        except Unavailable as error:
+            return NotTried(str(error), row=error.row or "sessions.stored")
+        except VendorError as error:
+            return NotTried(str(error), row=_GOOGLE)
+        if down := await self._find_component_down():
+            return NotTried(f"the portal's /readyz fails for {down}, and {seen}", row=_ROWS[down])
+        return NotTried(seen, row=_FRONT)
+
+    async def _see_google(self) -> None:
+        """Raises VendorError unless Google's sign-in answers."""
+        try:
+            async with asyncio.timeout(_GOOGLE_WITHIN):
+                await self._google.metadata(fresh=True)
+        except TimeoutError as error:
+            raise VendorDown("Google", f"sign-in is silent for {_GOOGLE_WITHIN:.0f} s") from error
+
+    async def _find_component_down(self) -> str | None:
+        try:
+            ready = await self._http.get(f"{self._site.public_url}/readyz")
+            checks = msgspec.json.decode(ready.content, type=_Ready).checks
+        except (httpx2.HTTPError, msgspec.DecodeError):
+            return None
+        failing = (name for name in _ROWS if any(one.status == "fail" for one in checks.get(name, [])))
+        return next(failing, None)
 
     def _left(self, answer: httpx2.Response) -> int:
         found = _LEFT.search(answer.headers.get("ratelimit", ""))

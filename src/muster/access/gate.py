@@ -113,8 +113,8 @@ class Gate:
             return
         if bearer is not None:
             await self._admit_token(route, request, bearer)
-        else:
-            await self._admit_session(route, request)
+            return
+        await self._admit_session(route, request)
         if not request.actor.may(route.may):
             raise NotAllowed(f"Your role does not let you {route.may}.")
 
@@ -155,6 +155,10 @@ class Gate:
         await self._count(route.rate, request, f"account:{holder.actor.account_id}")
         request.scope["state"]["via"] = f"token:{holder.token_name}"
         _become(request, holder.actor)
+        if route.may not in holder.scopes:
+            raise NotAllowed(f"This token may not {route.may}: it was made without that scope.")
+        if not holder.actor.may(route.may):
+            raise NotAllowed(f"This token may not {route.may}: its owner's roles no longer allow it.")
 
     async def _count(self, limit: Limit, request: Request, caller: str) -> None:
         """Count a request that comes without a session."""

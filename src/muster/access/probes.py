@@ -71,7 +71,8 @@ class AccessProbes:
         if waiting:
             raise Failed(f"{waiting} changes wait to be told to the cache; does a worker take `upkeep`?")
         looked_at = len(await self._rights.list_kept())
-        return f"given and taken, each seen at once ({took_ms:.0f} ms); {looked_at} cached accounts are right"
+        are = "1 cached account is" if looked_at == 1 else f"{looked_at} cached accounts are"
+        return f"given and taken, each seen at once ({took_ms:.0f} ms); {are} right"
 
     async def admins(self) -> str:
         """Somebody who can sign in decides who may do what, or will as soon as they do."""
@@ -89,9 +90,9 @@ class AccessProbes:
 
     async def _count_by_group(self) -> int:
         """Who can sign in and is admin by a group alone."""
-        groups = [one for one in await self._book.list_groups() if Role.ADMIN in one.roles]
+        grants = [one for one in await self._book.list_of_groups() if one.role == Role.ADMIN]
         emails = {
-            person.email for group in groups for person in await self._book.list_people_of(group.group_id)
+            person.email for grant in grants for person in await self._book.list_people_of(grant.group_id)
         }
         return int(
             await self._database.value(

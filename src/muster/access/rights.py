@@ -52,6 +52,11 @@ class RightsBook:
         self._groups_of = groups_of
         self._telling: asyncio.Task[None] | None = None
 
+    @property
+    def has_to_tell(self) -> bool:
+        """Whether a change waits for Redis to be back; if this process ends before, the worker tells it."""
+        return self._telling is not None and not self._telling.done()
+
     async def close(self) -> None:
         if self._telling:
             self._telling.cancel()
@@ -59,7 +64,8 @@ class RightsBook:
 
     async def of(self, account_id: int, *, kept: bytes | None = None) -> Rights | None:
         """None for an account that is suspended or gone; `kept` is what the cache gave with the session."""
-        if kept and (rights := _decoded(kept)):
+        # An entry that names another account is nobody's: it would make one person somebody else.
+        if kept and (rights := _decoded(kept)) and rights.account_id == account_id:
             return rights
         lease = await self._cache.lease(account_id)
         async with self._database.reading() as statements:
@@ -118,14 +124,16 @@ class RightsBook:
         return await self._cache.list_kept(account_ids)
 
     async def find_stale(self, account_ids: Collection[int] | None = None) -> dict[int, str]:
-        """Account → address, of those whose cached roles are not those of the database."""
+        """Account → address, of those whose cached rights are not those of the database."""
         stale = {}
         kept = await self.list_kept(account_ids)
         async with self._database.reading() as statements:
             for account_id, body in kept.items():
                 rights, true = _decoded(body), await self.read(statements, account_id)
-                if rights and (true is None or true.roles != rights.roles):
-                    stale[account_id] = rights.email
+                if rights is None or rights.account_id != account_id:
+                    continue  # never believed
+                if true is None or true.roles != rights.roles:
+                    stale[account_id] = true.email if true else rights.email
         return stale
 
     async def _by_group(self, statements: Statements, google_id: str) -> list[str]:
@@ -141,7 +149,7 @@ class RightsBook:
         except Unavailable as error:
             # Nobody is let in while Redis is away; but it may be back, with what it kept, at any moment.
             logger.warning("rights_not_told", error=str(error))
-            if self._telling is None or self._telling.done():
+            if not self.has_to_tell:
                 self._telling = asyncio.create_task(self._tell_until_told())
 
     async def _tell_until_told(self) -> None:

@@ -12,25 +12,25 @@ from muster.errors import NotFound
 from muster.platform.database import Database, Statements
 
 
-class Holder(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody with a role of their own. `has_signed_in` is false for who has only been invited."""
+class PersonGrant(msgspec.Struct, frozen=True, kw_only=True):
+    """A role that somebody was given. `has_signed_in` is false for who has only been invited."""
 
     account_id: int
     email: str
     name: str
-    roles: list[str]
+    role: str
     has_signed_in: bool
     granted_by: str
     granted_at: datetime
 
 
 class GroupGrant(msgspec.Struct, frozen=True, kw_only=True):
-    """A group whose members have a role; `name` and `email` are empty once Google has it no more."""
+    """A role that a group's members have; `name` and `email` are empty once Google has it no more."""
 
     group_id: str
     name: str
     email: str
-    roles: list[str]
+    role: str
     granted_by: str
     granted_at: datetime
 
@@ -86,12 +86,12 @@ class RoleBook:
         self._database = database
         self._groups_of = groups_of
 
-    async def list_holders(self) -> list[Holder]:
-        """Everybody with a role of their own, by address; the suspended have none."""
-        return await self._database.rows(Holder, _HOLDERS)
+    async def list_of_people(self) -> list[PersonGrant]:
+        """Every role that a person was given, by address; the suspended have none."""
+        return await self._database.rows(PersonGrant, _OF_PEOPLE)
 
-    async def list_groups(self) -> list[GroupGrant]:
-        return await self._database.rows(GroupGrant, _GROUPS)
+    async def list_of_groups(self) -> list[GroupGrant]:
+        return await self._database.rows(GroupGrant, _OF_GROUPS)
 
     async def list_people_of(self, group_id: str) -> list[GroupPerson]:
         """Everybody here who is in the group by whichever way, by address."""
@@ -145,21 +145,22 @@ async def find_group(statements: Statements, group: str) -> Group:
     return found
 
 
-_HOLDERS = """
-SELECT accounts.id AS account_id, email, name, google_id IS NOT NULL AS has_signed_in,
-    array_agg(role ORDER BY role) AS roles,
-    (array_agg(granted_by ORDER BY granted_at DESC))[1] AS granted_by, max(granted_at) AS granted_at
+_OF_PEOPLE = """
+SELECT accounts.id AS account_id, email, google_id IS NOT NULL AS has_signed_in, role, granted_by, granted_at,
+    COALESCE(NULLIF(name, ''), (
+        SELECT people.name FROM people
+        WHERE people.email = lower(accounts.email) AND removed_at IS NULL LIMIT 1
+    ), '') AS name
 FROM account_roles JOIN accounts ON accounts.id = account_id
 WHERE suspended_at IS NULL AND email NOT LIKE '%%@muster.invalid'
-GROUP BY accounts.id ORDER BY lower(email), accounts.id
+ORDER BY lower(email), accounts.id, role
 """
 
-_GROUPS = """
+_OF_GROUPS = """
 SELECT group_id, COALESCE(groups.name, '') AS name, COALESCE(groups.email, '') AS email,
-    array_agg(role ORDER BY role) AS roles,
-    (array_agg(granted_by ORDER BY granted_at DESC))[1] AS granted_by, max(granted_at) AS granted_at
+    role, granted_by, granted_at
 FROM group_roles LEFT JOIN groups ON google_id = group_id AND removed_at IS NULL
-GROUP BY group_id, groups.name, groups.email ORDER BY lower(COALESCE(groups.email, '')), group_id
+ORDER BY lower(COALESCE(groups.email, '')), group_id, role
 """
 
 _GROUP = """

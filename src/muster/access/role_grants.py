@@ -46,8 +46,8 @@ class RoleGrants:
         Somebody who has never signed in has it when they do. Raises Invalid for an address that may not
         sign in here, Conflict for somebody who is suspended.
         """
-        email = self._checked(email)
-        _check_grantable(role)
+        email = self.checked_address(email)
+        self.check_role(role)
         async with self._database.transaction() as tx:
             account = await self._known(tx, email) or await self._invited(tx, email, by=by, origin=origin)
             if account.is_suspended:
@@ -77,7 +77,7 @@ class RoleGrants:
         nobody's, Conflict for the last admin and for an admin named in ADMIN_EMAILS, who would have the
         role again at their next sign-in.
         """
-        _check_grantable(role)
+        self.check_role(role)
         async with self._database.transaction() as tx:
             await tx.execute("SELECT pg_advisory_xact_lock(%s)", [ROLES_LOCK])
             accounts = await tx.rows(_Account, _ACCOUNT + _ALL, {"email": email.strip()})
@@ -106,7 +106,7 @@ class RoleGrants:
 
         Raises NotFound for a group that the directory does not have.
         """
-        _check_grantable(role)
+        self.check_role(role)
         async with self._database.transaction() as tx:
             found = await find_group(tx, group)
             granted = await tx.execute(
@@ -222,7 +222,13 @@ class RoleGrants:
         )
         await self._rights.changed_for_anybody(tx)
 
-    def _checked(self, email: str) -> str:
+    def check_role(self, role: Role) -> None:
+        """Raises Invalid for the role that everybody has."""
+        if role is Role.MEMBER:
+            raise Invalid("Everybody who may sign in is a member; that role is neither granted nor revoked.")
+
+    def checked_address(self, email: str) -> str:
+        """The address without space around it. Raises Invalid for one that may not sign in here."""
         email = email.strip()
         if len(email) > LONGEST_ADDRESS or not email.isprintable():
             raise Invalid("That is not an e-mail address.")
@@ -233,11 +239,6 @@ class RoleGrants:
             allowed = ", ".join(sorted(self._allowed_domains))
             raise Invalid(f"Nobody of {domain} may sign in here; expected an address of {allowed}.")
         return email
-
-
-def _check_grantable(role: Role) -> None:
-    if role is Role.MEMBER:
-        raise Invalid("Everybody who may sign in is a member; that role is neither granted nor revoked.")
 
 
 def role_named(name: str) -> Role:

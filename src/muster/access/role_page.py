@@ -1,13 +1,15 @@
 """Who may do what: the table of roles, who has them, and giving and taking them."""
 
 from collections.abc import AsyncGenerator, Sequence
+from urllib.parse import urlencode
 
 import msgspec
 from starlette.responses import RedirectResponse, Response
 
-from muster.access.role_book import RoleBook
+from muster.access.role_book import GroupGrant, PersonGrant, RoleBook
 from muster.access.role_grants import RoleGrants, role_named
 from muster.access.roles import GRANTS, TITLES, Permission, Role
+from muster.access.second_look import NeedsConfirming, SecondLook
 from muster.errors import Conflict, Invalid, NotFound, Refusal
 from muster.platform import audit
 from muster.platform.csv import CsvResponse
@@ -19,9 +21,14 @@ GRANTABLE = [role for role in Role if role is not Role.MEMBER]
 
 
 class AskRoles(msgspec.Struct, frozen=True, kw_only=True):
-    """`who` is the address of somebody whose roles are to be explained."""
+    """`who` is the address of somebody whose roles are to be explained. After a change `done` says
+    "given" or "taken", and `holder` and `role` what was changed.
+    """
 
     who: str = ""
+    done: str = ""
+    holder: str = ""
+    role: str = ""
 
 
 class ChangeRole(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,9 +44,17 @@ class ChangeRole(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RolePages:
-    def __init__(self, book: RoleBook, grants: RoleGrants, database: Database, pages: Pages) -> None:
+    def __init__(
+        self,
+        book: RoleBook,
+        grants: RoleGrants,
+        second_look: SecondLook,
+        database: Database,
+        pages: Pages,
+    ) -> None:
         self._book = book
         self._grants = grants
+        self._second_look = second_look
         self._database = database
         self._pages = pages
 
@@ -60,7 +75,7 @@ class RolePages:
         ]
 
     async def show(self, request: Request, asked: AskRoles) -> Response:
-        return await self._page(request, who=asked.who.strip())
+        return await self._page(request, who=asked.who.strip(), told=asked)
 
     async def download(self, request: Request) -> Response:
         async with self._database.transaction() as tx:
@@ -69,52 +84,39 @@ class RolePages:
 
     async def grant(self, request: Request, asked: ChangeRole) -> Response:
         try:
-            if asked.kind == "group":
-                await self._check_sure(asked)
-                await self._grants.grant_to_group(
-                    asked.holder, role_named(asked.role), by=request.actor, origin=request.origin
-                )
-            else:
-                await self._grants.grant(
-                    asked.holder, role_named(asked.role), by=request.actor, origin=request.origin
-                )
+            role, is_group = role_named(asked.role), asked.kind == "group"
+            if not asked.is_sure:
+                await self._second_look.check(asked.holder, role, is_group=is_group)
+            give = self._grants.grant_to_group if is_group else self._grants.grant
+            await give(asked.holder, role, by=request.actor, origin=request.origin)
         except (Invalid, Conflict, NotFound) as refusal:
-            return await self._page(request, refusal=refusal, asked=asked)
-        return RedirectResponse("/admin/roles#holders", status_code=303)
+            return await self._refused(request, asked, refusal)
+        return _back(asked, done="given")
 
     async def revoke(self, request: Request, asked: ChangeRole) -> Response:
         try:
             take = self._grants.revoke_from_group if asked.kind == "group" else self._grants.revoke
             await take(asked.holder, role_named(asked.role), by=request.actor, origin=request.origin)
         except (Invalid, Conflict, NotFound) as refusal:
-            return await self._page(request, refusal=refusal, asked=asked)
-        return RedirectResponse("/admin/roles#holders", status_code=303)
+            return await self._refused(request, asked, refusal)
+        return _back(asked, done="taken")
 
-    async def _check_sure(self, asked: ChangeRole) -> None:
-        """Raises Conflict with what has to be confirmed first."""
-        reach = await self._book.get_reach(asked.holder)
-        warnings = []
-        if reach.is_everybody:
-            warnings.append("everybody in the company is in this group")
-        if reach.outsiders:
-            warnings.append(f"{reach.outsiders} of its members are not people of the company")
-        if role_named(asked.role) is Role.ADMIN:
-            warnings.append("whoever manages this group at Google decides who is an admin here")
-        if warnings and not asked.is_sure:
-            told = "; ".join(warnings)
-            raise NeedsConfirming(
-                f"{reach.people} people would be {TITLES[role_named(asked.role)].name.lower()}: {told}."
-            )
+    async def _refused(self, request: Request, asked: ChangeRole, refusal: Refusal) -> Response:
+        """Beside the form, or as a problem for who sent no form."""
+        if request.headers.get("content-type", "").startswith("application/json"):
+            raise refusal
+        return await self._page(request, refusal=refusal, asked=asked)
 
     async def _page(
         self,
         request: Request,
         *,
         who: str = "",
+        told: AskRoles | None = None,
         refusal: Refusal | None = None,
         asked: ChangeRole | None = None,
     ) -> Response:
-        holders, groups = await self._book.list_holders(), await self._book.list_groups()
+        people, groups = await self._book.list_of_people(), await self._book.list_of_groups()
         return self._pages.render(
             request,
             "roles.html",
@@ -124,42 +126,59 @@ class RolePages:
             permissions=list(Permission),
             grantable=[(role.value, TITLES[role].name) for role in GRANTABLE],
             names={role.value: TITLES[role].name for role in Role},
-            holders=[
-                {"holder": holder, "is_named": self._grants.is_named_in_settings(holder.email)}
-                for holder in holders
+            people=[
+                {"grant": grant, "is_named": self._grants.is_named_in_settings(grant.email)}
+                for grant in people
             ],
             groups=groups,
+            people_total=len({grant.account_id for grant in people}),
+            groups_total=len({grant.group_id for grant in groups}),
+            done=_done(told, [*people, *groups]) if told else "",
             who=who,
             explained=await self._book.explain(who) if who else None,
             may_grant=request.actor.may(Permission.GRANT_ROLES),
+            sees_audit=request.actor.may(Permission.SEE_AUDIT),
             refusal=str(refusal) if refusal else None,
             needs_confirming=isinstance(refusal, NeedsConfirming),
             asked=asked or ChangeRole(),
         )
 
     async def _rows(self) -> AsyncGenerator[Sequence[object], None]:
-        for holder in await self._book.list_holders():
-            for role in holder.roles:
-                yield [
-                    "person",
-                    holder.email,
-                    holder.name,
-                    role,
-                    "directly",
-                    holder.granted_by,
-                    holder.granted_at,
-                ]
-        for group in await self._book.list_groups():
+        for one in await self._book.list_of_people():
+            given = [one.granted_by, one.granted_at]
+            yield ["person", one.email, one.name, one.role, "directly", *given]
+        for group in await self._book.list_of_groups():
             given = [group.granted_by, group.granted_at]
-            for role in group.roles:
-                yield ["group", group.email, group.name, role, "directly", *given]
-                for person in await self._book.list_people_of(group.group_id):
-                    by = f"group {group.email or group.group_id}"
-                    yield ["person", person.email, person.name, role, by, *given]
+            yield ["group", group.email, group.name, group.role, "directly", *given]
+            for person in await self._book.list_people_of(group.group_id):
+                by = f"group {group.email or group.group_id}"
+                yield ["person", person.email, person.name, group.role, by, *given]
 
 
-class NeedsConfirming(Conflict):
-    """What was asked is possible, and worth a second look."""
+def _back(asked: ChangeRole, *, done: str) -> Response:
+    query = urlencode({"done": done, "holder": asked.holder.strip(), "role": asked.role})
+    return RedirectResponse(f"/admin/roles?{query}", status_code=303)
+
+
+def _done(told: AskRoles, grants: Sequence[PersonGrant | GroupGrant]) -> str:
+    """What a change came to, if it is so: an address that somebody made up says nothing."""
+    if told.role not in GRANTABLE:
+        return ""
+    title, asked = TITLES[Role(told.role)].name, told.holder.casefold()
+    grant = next((one for one in grants if one.role == told.role and asked in _called(one)), None)
+    if told.done == "given" and grant:
+        return f"{grant.email} has the role {title} from the next click on."
+    if told.done == "taken" and not grant:
+        return (
+            f"{told.holder} no longer has the role {title}."
+            if "@" in told.holder
+            else f"The group no longer gives the role {title}."
+        )
+    return ""
+
+
+def _called(grant: PersonGrant | GroupGrant) -> set[str]:
+    return {grant.email.casefold(), *([grant.group_id.casefold()] if isinstance(grant, GroupGrant) else [])}
 
 
 _COLUMNS = ["Kind", "Address", "Name", "Role", "By", "Granted by", "Granted at"]

@@ -90,6 +90,7 @@ class SessionPages:
             ],
             total=await self._sessions.count_all(),
             q=asked.q,
+            sees_audit=request.actor.may(Permission.SEE_AUDIT),
             csv_href=f"/admin/sessions.csv?{urlencode({'q': asked.q})}" if asked.q else "/admin/sessions.csv",
             is_cut=more and bool(asked.q.strip()),
             next_href=_next_href(rows[-1]) if more and not asked.q.strip() else None,
@@ -115,6 +116,7 @@ class SessionPages:
             sessions=[shown(one) for one in await self._sessions.list_of(person.id)],
             tokens=await self._tokens.list_of(person.id),
             may_end=request.actor.may(Permission.END_SESSIONS),
+            sees_audit=request.actor.may(Permission.SEE_AUDIT),
         )
 
     async def end(self, request: Request, asked: EndSession) -> Response:

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -15,6 +15,7 @@ from muster.errors import Conflict, Invalid, NotAllowed, NotFound
 from muster.platform import audit
 from muster.platform.actor import Actor, Origin
 from muster.platform.database import Database
+from muster.platform.routes import API, Route
 
 PREFIX = "muster_"
 """So that scanners of leaked secrets, and people, know what they see."""
@@ -47,6 +48,7 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     """Whom a token stands for, with what its scopes leave of their rights."""
 
     actor: Actor
+    scopes: frozenset[str]
     token_id: int
     token_name: str
 
@@ -63,6 +65,13 @@ class Tokens:
     def __init__(self, database: Database, rights: RightsBook) -> None:
         self._database = database
         self._rights = rights
+        self.scopes: frozenset[str] = frozenset()
+
+    def open(self, routes: Iterable[Route]) -> None:
+        """Take what there is to open from the table of all routes, whole only once every slice is."""
+        api = [route for route in routes if route.takes_tokens]
+        asked = {one for route in api for one in (route.may, *route.shows)}
+        self.scopes = frozenset(one.value for one in asked)
 
     async def create(
         self, *, name: str, scopes: Sequence[str], life: timedelta, by: Actor, origin: Origin
@@ -73,7 +82,7 @@ class Tokens:
         not have, Conflict beyond MOST tokens.
         """
         name = " ".join(name.split())
-        _check(name, scopes, life, by)
+        _check(name, scopes, life, by, opening=self.scopes)
         told = PREFIX + secrets.token_urlsafe(32)
         async with self._database.transaction() as tx:
             # Held, so that two made at once are counted one after the other.
@@ -132,6 +141,7 @@ class Tokens:
                 roles=tuple(role.value for role in rights.roles),
                 permissions=frozenset(known.scopes) & {one.value for one in rights.permissions},
             ),
+            scopes=frozenset(known.scopes),
             token_id=known.id,
             token_name=known.name,
         )
@@ -167,15 +177,17 @@ class _Revoked(msgspec.Struct, frozen=True):
     was_active: bool
 
 
-def _check(name: str, scopes: Sequence[str], life: timedelta, by: Actor) -> None:
+def _check(name: str, scopes: Sequence[str], life: timedelta, by: Actor, *, opening: frozenset[str]) -> None:
     if not 1 <= len(name) <= 60:
         raise Invalid("A token needs a name of 1 to 60 characters, such as the script it is for.")
     if not scopes:
-        raise Invalid("A token needs at least one scope.")
+        raise Invalid("Choose what the token may do: tick at least one box.")
     if not timedelta(days=1) <= life <= LONGEST_LIFE:
         raise Invalid(f"A token lives from 1 to {LONGEST_LIFE.days} days.")
     if beyond := sorted(set(scopes) - by.permissions):
         raise NotAllowed(f"You cannot give a token what you may not do yourself: {beyond[0]}.")
+    if useless := sorted(set(scopes) - opening):
+        raise Invalid(f"Nothing under {API} asks for this: {useless[0]}.")
 
 
 def _digest(told: str) -> bytes:

@@ -84,9 +84,15 @@ class AccessPages:
             Route(path="/sign-out", method="POST", handler=self.sign_out, may=Permission.USE_PORTAL),
         ]
 
-    def last_route(self) -> Route:
-        """Behind every other: an address that leads nowhere still shows who is signed in the way back."""
-        return Route(path="/{anywhere:path}", handler=self.nothing_here, may=Permission.USE_PORTAL)
+    def last_routes(self) -> list[Route]:
+        """Behind every other: an address that leads nowhere still shows who is signed in the way back.
+
+        A program is told so whoever it is: what there is under `/api/` anybody may read in /openapi.json.
+        """
+        return [
+            Route(path="/api/{anywhere:path}", handler=self.nothing_here, may=Anyone.MAY),
+            Route(path="/{anywhere:path}", handler=self.nothing_here, may=Permission.USE_PORTAL),
+        ]
 
     async def nothing_here(self, request: Request) -> Response:
         path = request.url.path

@@ -17,7 +17,7 @@ import msgspec
 from muster.crm.fields import FIELDS, HIDDEN, OWNER, Kind, name_of
 from muster.crm.record import Record
 from muster.platform.busts import Busts
-from muster.platform.database import Database, Transaction
+from muster.platform.database import Database, Statements, Transaction
 from muster.platform.folding import folded
 
 TOLD_APART = 200
@@ -98,7 +98,7 @@ class Mirror:
         is archived by `records` leaves all lists. On a first load nothing counts as a change. A sync does
         not touch what is as it was; others move the time when HubSpot last said so.
         """
-        judged = await self._judge(tx, kind, records, asked=asked, lags=lags, dry_run=dry_run)
+        judged = await self._judge(tx, kind, records, asked=asked, lags=lags, is_locked=not dry_run)
         if not dry_run:
             told = [one for one in judged.changes if not (is_first_load and one[1] == "created")]
             await _write(tx, kind, judged.rows, asked)
@@ -108,6 +108,19 @@ class Mirror:
             await self._merge(tx, kind, judged.merges, asked=asked, source=source)
             if judged.rows or judged.merges:
                 await self.bust(tx, kind, [*(str(row["id"]) for row in judged.rows), *judged.merges])
+        return judged.taken()
+
+    async def compare(
+        self,
+        statements: Statements,
+        kind: Kind,
+        records: Sequence[Record],
+        *,
+        asked: int,
+        lags: bool = False,
+    ) -> Taken:
+        """What `take` would make of these, as things stand."""
+        judged = await self._judge(statements, kind, records, asked=asked, lags=lags, is_locked=False)
         return judged.taken()
 
     async def wrote(
@@ -152,11 +165,7 @@ class Mirror:
             "UPDATE crm_changes SET fields = '{}' WHERE kind = %s AND record_id = %s AND fields <> '{}'",
             [kind, record_id],
         )
-        await tx.execute(
-            "DELETE FROM crm_associations WHERE (from_kind = %(kind)s AND from_id = %(id)s) "
-            "OR (to_kind = %(kind)s AND to_id = %(id)s)",
-            {"kind": kind, "id": record_id},
-        )
+        await self._untie_all(tx, kind, [record_id])
         await self.bust(tx, kind, [record_id])
 
     async def tie(
@@ -206,17 +215,17 @@ class Mirror:
 
     async def _judge(
         self,
-        tx: Transaction,
+        statements: Statements,
         kind: Kind,
         records: Sequence[Record],
         *,
         asked: int,
         lags: bool,
-        dry_run: bool,
+        is_locked: bool,
     ) -> "_Judged":
-        latest = {record.id: _without_nul(record) for record in records}
+        latest = {record.id: record for record in records}
         led = {old for record in latest.values() for old in record.merged_ids}
-        held = await _held(tx, kind, {*latest, *led}, is_locked=not dry_run)
+        held = await _held(statements, kind, {*latest, *led}, is_locked=is_locked)
         judged = _Judged()
         for record in latest.values():
             before = held.get(record.id)
@@ -241,6 +250,15 @@ class Mirror:
             )
             notes = [(old, "merged", {"hs_object_id": [old, new]}) for old, new in merges.items()]
             await _note(tx, kind, notes, source=source, by="")
+            await self._untie_all(tx, kind, list(merges))
+
+    async def _untie_all(self, tx: Transaction, kind: Kind, ids: Sequence[str]) -> None:
+        """End all associations of these, which belong to nothing any more."""
+        for statement in (_UNTIE_FROM, _UNTIE_TO):
+            ended = await tx.rows(_Far, statement, [kind, list(ids)])
+            for other in Kind:
+                if far := sorted({one.id for one in ended if one.kind is other}):
+                    await self.bust(tx, other, far)
 
 
 Change = tuple[str, str, Mapping[str, Sequence[str]]]
@@ -294,6 +312,11 @@ class _Judged:
         self.rows.append(_row(record))
         if what:
             self.changes.append((record.id, what, differences))
+
+
+class _Far(msgspec.Struct, frozen=True):
+    kind: Kind
+    id: str
 
 
 class _Tie(msgspec.Struct, frozen=True):
@@ -389,18 +412,10 @@ def day_of(said: str) -> str | None:
     return moment.astimezone(UTC).date().isoformat() if moment else None
 
 
-def _without_nul(record: Record) -> Record:
-    """PostgreSQL has no text with NUL in it, and one such value would hold up all others."""
-    if not any("\0" in value for value in record.values.values()):
-        return record
-    values = {name: kept for name, value in record.values.items() if (kept := value.replace("\0", ""))}
-    return msgspec.structs.replace(record, values=values)
-
-
 async def _held(
-    tx: Transaction, kind: Kind, ids: Iterable[str], *, is_locked: bool = True
+    statements: Statements, kind: Kind, ids: Iterable[str], *, is_locked: bool = True
 ) -> dict[str, _Held]:
-    rows = await tx.rows(_Held, _HELD + " FOR UPDATE" if is_locked else _HELD, [kind, list(ids)])
+    rows = await statements.rows(_Held, _HELD + " FOR UPDATE" if is_locked else _HELD, [kind, list(ids)])
     return {row.id: row for row in rows}
 
 
@@ -504,6 +519,14 @@ USING (SELECT %s::text AS from_kind, %s::text AS to_kind) AS kinds,
     unnest(%s::text[], %s::text[]) AS ended (from_id, to_id)
 WHERE (held.from_kind, held.from_id, held.to_kind, held.to_id)
     = (kinds.from_kind, ended.from_id, kinds.to_kind, ended.to_id) AND held.read_at <= %s
+"""
+
+_UNTIE_FROM = """
+DELETE FROM crm_associations WHERE from_kind = %s AND from_id = ANY(%s) RETURNING to_kind AS kind, to_id AS id
+"""
+
+_UNTIE_TO = """
+DELETE FROM crm_associations WHERE to_kind = %s AND to_id = ANY(%s) RETURNING from_kind AS kind, from_id AS id
 """
 
 _TIE = """

@@ -141,12 +141,21 @@ class PeopleApi:
 
     def routes(self) -> list[Route]:
         see, api = Permission.SEE_PEOPLE, "/api/v1/people"
+        sign_ins, private = Permission.SEE_SIGN_INS, Permission.SEE_PRIVATE
         return [
-            Route(path=api, handler=self.list_people, may=see, reads=ListPeople, returns=PeopleAnswer),
+            Route(
+                path=api,
+                handler=self.list_people,
+                may=see,
+                shows=[sign_ins],
+                reads=ListPeople,
+                returns=PeopleAnswer,
+            ),
             Route(
                 path=f"{api}/changes",
                 handler=self.list_changes,
                 may=see,
+                shows=[sign_ins, private],
                 reads=ListChanges,
                 returns=ChangesAnswer,
             ),
@@ -154,6 +163,7 @@ class PeopleApi:
                 path=f"{api}/{{google_id}}",
                 handler=self.show_person,
                 may=see,
+                shows=[sign_ins, private],
                 reads=AsOf,
                 returns=PersonAnswer,
             ),
@@ -161,13 +171,14 @@ class PeopleApi:
                 path=f"{api}/{{google_id}}/changes",
                 handler=self.list_person_changes,
                 may=see,
+                shows=[sign_ins, private],
                 reads=ListPersonChanges,
                 returns=ChangesAnswer,
             ),
         ]
 
     async def list_people(self, request: Request, asked: ListPeople) -> PeopleAnswer:
-        """People, searched, filtered and sorted, as they are or as they were known."""
+        """List people a page at a time: searched, filtered and sorted, as they are or were on a day."""
         wanted = allowed(request, asked)
         await check_known(self._history, wanted.as_of)
         found = await self._roster.find(wanted, after=asked.after, before=asked.before, limit=asked.limit)
@@ -184,7 +195,7 @@ class PeopleApi:
         )
 
     async def show_person(self, request: Request, asked: AsOf) -> PersonAnswer:
-        """All of a person: their fields, those above and below, and their groups with the way to each."""
+        """Show one person in full, with managers, reports and groups, as they are or were on a day."""
         as_of = wording.moment_of(asked.as_of)
         person = await self._roster.get(request.path_params["google_id"], as_of=as_of)
         line = await self._lines.of(person.google_id, as_of=as_of)
@@ -208,11 +219,11 @@ class PeopleApi:
         )
 
     async def list_changes(self, request: Request, asked: ListChanges) -> ChangesAnswer:
-        """What happened to the company's people, the newest first."""
+        """List what changed about anybody (joined, left, moved, renamed …), the newest first."""
         return await self._answer_changes(asked, asked.filter(wording.seen_fields(request.actor)))
 
     async def list_person_changes(self, request: Request, asked: ListPersonChanges) -> ChangesAnswer:
-        """What happened to a person, the newest first."""
+        """List what changed about one person, the newest first."""
         person = await self._roster.get(request.path_params["google_id"])
         sees = wording.seen_fields(request.actor)
         return await self._answer_changes(asked, asked.filter(sees, google_id=person.google_id))

@@ -204,6 +204,7 @@ class GroupPages:
         )
 
     async def answer_groups(self, request: Request, asked: ListGroups) -> GroupsAnswer:
+        """List groups a page at a time, searched, filtered and sorted."""
         wanted = asked.filter()
         found = await self._groups.find(wanted, after=asked.after, before=asked.before, limit=asked.limit)
         return GroupsAnswer(
@@ -213,6 +214,7 @@ class GroupPages:
         )
 
     async def answer_group(self, request: Request) -> GroupWithGroups:
+        """Show one group, how many it holds through others, and the groups it is in."""
         group = await self._groups.get(request.path_params["group_id"])
         nesting = await self._groups.nesting(group.id)
         return GroupWithGroups(
@@ -220,6 +222,7 @@ class GroupPages:
         )
 
     async def answer_members(self, request: Request, asked: ListMembers) -> MembersAnswer:
+        """List who is in a group, directly or through other groups, and by which way."""
         group = await self._groups.get(request.path_params["group_id"])
         nesting = await self._groups.nesting(group.id)
         wanted = asked.filter()

@@ -91,6 +91,7 @@ class OrgPages:
         )
 
     async def answer_units(self, request: Request, asked: ListUnits) -> OrgUnitsAnswer:
+        """List org units with how many people are in each and below it."""
         found = await self._units.find(
             q=asked.q, sort=asked.sort, after=asked.after, before=asked.before, limit=asked.limit
         )

@@ -141,7 +141,8 @@ class PeopleProbes:
         if let_in:
             raise Failed(f"gone or suspended, yet their account is open: {', '.join(let_in)}")
         if still_in := await self._accounts.list_not_kept_out():
-            raise Failed(f"kept out, yet with a role, a token or a session: {', '.join(still_in[:5])}")
+            named = list(dict.fromkeys(still_in))[:5]  # once, whoever has more than one of them
+            raise Failed(f"kept out, yet with a role, a token or a session: {', '.join(named)}")
         return f"{kept_out} accounts of people gone or suspended are closed; none has a role or a session"
 
     async def _check_wishes(self) -> None:

@@ -181,12 +181,14 @@ class RemovalPages:
         return RedirectResponse(f"/people/removals/{removal_id}", status_code=303)
 
     async def answer_removals(self, request: Request, asked: ListRemovals) -> RemovalsAnswer:
+        """List removals that are held or were decided, the newest first unless sorted otherwise."""
         found = await self._held.list_removals(
             asked.status, asked.sort, after=asked.after, before=asked.before, limit=asked.limit
         )
         return RemovalsAnswer(removals=[_plain(row) for row in found.rows], after=found.after)
 
     async def answer_removal(self, request: Request, asked: ShowRemoval) -> HeldAnswer:
+        """Show one removal and the people it would take away, a page of them at a time."""
         removal = await self._removals.get(request.path_params["removal_id"])
         wanted = asked.filter()
         found = await self._held.find(

@@ -170,6 +170,7 @@ class SyncPages:
         )
 
     async def answer_syncs(self, request: Request, asked: ListSyncs) -> SyncsAnswer:
+        """List the runs that read people or groups from Google, with what each changed."""
         wanted = asked.filter()
         found = await self._log.find(wanted, after=asked.after, before=asked.before, limit=asked.limit)
         counts = await self._log.count_by_kind(wanted)
@@ -178,6 +179,7 @@ class SyncPages:
         )
 
     async def answer_sync(self, request: Request) -> SyncRun:
+        """Show one run: how it stands or ended, what it read and changed, and why it failed."""
         return _plain(await self._log.get(request.path_params["sync_id"]))
 
     async def _push_status(self) -> PushStatus:

@@ -243,7 +243,7 @@ _SIGN_IN_COLUMNS: dict[str, Callable[[PersonRow], object]] = {"Last sign-in": la
 def allowed(request: Request, asked: ListPeople) -> Filter:
     """What is looked for; an order tells as much as a column does. Raises NotAllowed and Invalid."""
     if _tells(asked.sort) and not request.actor.may(Permission.SEE_SIGN_INS):
-        raise NotAllowed(f"Your role does not let you {Permission.SEE_SIGN_INS}.")
+        raise NotAllowed(f"This order is for whoever may {Permission.SEE_SIGN_INS}.")
     return asked.filter()
 
 

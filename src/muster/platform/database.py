@@ -13,7 +13,7 @@ from typing import Any, LiteralString, Self, TypeVar
 import msgspec
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, sql
-from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction, UndefinedTable
+from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction, UndefinedColumn, UndefinedTable
 from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
@@ -28,6 +28,7 @@ STATEMENT_DEADLINE = timedelta(seconds=10)
 """A frozen server would hang its callers, so nothing waits longer unless it says so."""
 
 CHECK_DEADLINE = timedelta(seconds=1)
+_ANSWERS, _MIGRATED = "postgresql.answers", "postgresql.migrated"
 
 
 class Statements:
@@ -188,16 +189,20 @@ class Database:
                 with _Deadline(connection, deadline) as watch:
                     yield connection
         except (PoolTimeout, TooManyRequests) as error:
-            raise Unavailable("PostgreSQL does not answer") from error
+            raise Unavailable("PostgreSQL does not answer", row=_ANSWERS) from error
         except (psycopg.OperationalError, ReadOnlySqlTransaction) as error:
             if watch and watch.has_passed:
-                raise Unavailable(f"PostgreSQL took longer than {deadline.total_seconds():g} s") from error
-            raise Unavailable(f"PostgreSQL failed: {first_line(error)}") from error
-        except UndefinedTable as error:
-            raise Unavailable(f"PostgreSQL: {first_line(error)}; `muster migrate` makes it") from error
+                raise Unavailable(
+                    f"PostgreSQL took longer than {deadline.total_seconds():g} s", row=_ANSWERS
+                ) from error
+            raise Unavailable(f"PostgreSQL failed: {first_line(error)}", row=_ANSWERS) from error
+        except (UndefinedTable, UndefinedColumn) as error:
+            raise Unavailable(
+                f"PostgreSQL: {first_line(error)}; `muster migrate` makes it", row=_MIGRATED
+            ) from error
         except InsufficientPrivilege as error:
             raise Unavailable(
-                f"PostgreSQL: {first_line(error)}; `muster migrate` grants what is needed"
+                f"PostgreSQL: {first_line(error)}; `muster migrate` grants what is needed", row=_MIGRATED
             ) from error
 
     async def _check(self, connection: Connection) -> None:

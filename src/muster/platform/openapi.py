@@ -27,9 +27,9 @@ class OpenApi:
     def __init__(self) -> None:
         self._document = b"{}"
 
-    def describe(self, routes: Sequence[Route]) -> None:
+    def describe(self, routes: Sequence[Route], *, session_cookie: str) -> None:
         """Take the table of all routes, which is whole only once every slice is."""
-        self._document = msgspec.json.encode(document(routes))
+        self._document = msgspec.json.encode(document(routes, session_cookie=session_cookie))
 
     def routes(self) -> list[Route]:
         return [Route(path="/openapi.json", handler=self.show, may=Anyone.MAY)]
@@ -38,7 +38,7 @@ class OpenApi:
         return Response(self._document, media_type="application/json")
 
 
-def document(routes: Iterable[Route]) -> dict[str, Any]:
+def document(routes: Iterable[Route], *, session_cookie: str) -> dict[str, Any]:
     """OpenAPI 3.1 of those routes that stand under `/api/v1`."""
     api = [route for route in routes if route.path.startswith(f"{API}/")]
     shapes = {shape for route in api for shape in (route.reads, route.returns) if shape}
@@ -56,7 +56,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
             "schemas": components,
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
-                "session": {"type": "apiKey", "in": "cookie", "name": "__Host-session"},
+                "session": {"type": "apiKey", "in": "cookie", "name": session_cookie},
             },
         },
         "security": [{"token": []}, {"session": []}],

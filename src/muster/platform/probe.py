@@ -12,6 +12,16 @@ class Failed(MusterError):
     code = "probe_failed"
 
 
+class NotTried(Failed):
+    """Nothing could be tried, since what the checklist promises at `row` does not hold; that comes first."""
+
+    code = "probe_not_tried"
+
+    def __init__(self, why: str, *, row: str) -> None:
+        super().__init__(f"nothing could be tried: {why}; see {row}")
+        self.row = row
+
+
 class NotApplicable(MusterError):
     """The promise has no meaning for this system; the message says why. Neither kept nor broken."""
 

@@ -1,19 +1,32 @@
 """The one door to Redis or Valkey: how Muster connects, and what it makes of a failure."""
 
+import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from redis.asyncio import Redis as _Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import (
+    BusyLoadingError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from typing_extensions import override
 
 from muster.errors import Unavailable
 
 Redis = _Redis
 """The client, named here so that nobody else has to know whose it is."""
+
+_LOOK_AGAIN_AFTER = 0.5
+_LOOK_FOR = 0.5
 
 SESSIONS = "sess:"
 CACHE = "cache:"
@@ -23,17 +36,19 @@ PREFIXES = (SESSIONS, CACHE, QUEUE)
 
 
 def connect(url: str) -> Redis:
-    """A client for requests: it fails within about four seconds rather than keep a page waiting.
+    """A client for requests: who finds Redis silent waits two seconds, whoever comes after them half of
+    one at most. A Redis that refuses is known at once.
 
-    It tries once more, so a script may be applied twice; every script of ours may.
+    A line that broke is tried once more, so a script may be applied twice; every script of ours may.
     """
-    return Redis.from_url(
+    return _Impatient.from_url(
         url,
         decode_responses=False,
         socket_connect_timeout=1,
         socket_timeout=2,
         health_check_interval=30,
-        retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 1),
+        # Not after a silence: redis-py tries twice to connect and twice to ask, and four are a long one.
+        retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 1, supported_errors=(RedisConnectionError,)),
     )
 
 
@@ -47,6 +62,38 @@ def connect_briefly(url: str) -> Redis:
         health_check_interval=30,
         retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 0),
     )
+
+
+class _Impatient(_Redis):
+    """Remembers that Redis was silent until it has answered again; meanwhile one caller at a time looks."""
+
+    _look_at: float | None = None
+
+    @override
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        if self._look_at is None:
+            return await self._asked(*args, **options)
+        now = time.monotonic()
+        if now < self._look_at:
+            raise RedisTimeoutError("it was silent a moment ago")
+        self._look_at = now + _LOOK_AGAIN_AFTER
+        try:
+            async with asyncio.timeout(_LOOK_FOR):
+                return await self._asked(*args, **options)
+        except TimeoutError as error:
+            raise RedisTimeoutError("it is still silent") from error
+
+    async def _asked(self, *args: Any, **options: Any) -> Any:
+        try:
+            answer = await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except RedisTimeoutError:
+            self._look_at = time.monotonic() + _LOOK_AGAIN_AFTER
+            raise
+        except RedisError:  # whoever refuses is not silent
+            self._look_at = None
+            raise
+        self._look_at = None
+        return answer
 
 
 def connect_patiently(url: str) -> Redis:
@@ -82,6 +129,15 @@ def answering() -> Iterator[None]:
     try:
         yield
     except ResponseError as error:
-        raise Unavailable(f"Redis refused: {error}") from error
+        raise Unavailable(f"Redis refused: {error}", row=_row_about(error)) from error
     except (RedisError, OSError) as error:
-        raise Unavailable(f"Redis does not answer: {error}") from error
+        raise Unavailable(f"Redis does not answer: {error}", row="redis.persistence") from error
+
+
+def _row_about(refusal: ResponseError) -> str:
+    if isinstance(refusal, OutOfMemoryError):
+        return "redis.policy"
+    if str(refusal).startswith("MISCONF"):  # what was written before did not reach the disk
+        return "redis.persistence"
+    takes_no_writes = isinstance(refusal, ReadOnlyError) or str(refusal).startswith("NOREPLICAS")
+    return "sessions.stored" if takes_no_writes else ""

@@ -5,6 +5,8 @@ announced. So a reader takes a lease before it reads; a change deletes the lease
 what is read under a lease that is gone is not kept (R. Nishtala et al., "Scaling Memcache at
 Facebook", section 3.2.1). `cache:rights:epoch` is a number drawn at random: every entry names the one
 it was made in, so that one write makes all of them void.
+
+A key of a wrong type, which only somebody else can have written, counts as missing and is written over.
 """
 
 import random
@@ -12,7 +14,6 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from muster.platform.redis import CACHE, Redis, answering
 
@@ -21,8 +22,8 @@ MOST_LOOKED_AT = 50
 EPOCH_LIFETIME = timedelta(minutes=60)
 
 _LEASE = """
-local epoch = redis.call('GET', KEYS[2])
-if not epoch then
+local epoch = redis.pcall('GET', KEYS[2])
+if type(epoch) ~= 'string' then
   epoch = ARGV[1]
   redis.call('SET', KEYS[2], epoch, 'PX', ARGV[4])
 end
@@ -33,7 +34,7 @@ return epoch
 """
 
 _KEEP = """
-if redis.call('HGET', KEYS[1], 'lease') ~= ARGV[1] then return 0 end
+if redis.pcall('HGET', KEYS[1], 'lease') ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'body', ARGV[2], 'epoch', ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
@@ -50,6 +51,16 @@ class Lease:
     epoch: bytes
 
 
+_LIST = """
+local epoch, found = redis.pcall('GET', KEYS[1]), {}
+for index = 2, #KEYS do
+  local kept = redis.pcall('HMGET', KEYS[index], 'body', 'epoch')
+  found[index - 1] = kept[1] and kept[2] == epoch and kept[1] or false
+end
+return found
+"""
+
+
 class RightsCache:
     """Keeps bytes and does not read them; `Sessions.admit` gives out what is kept."""
 
@@ -57,6 +68,7 @@ class RightsCache:
         self._redis = redis
         self._lease = redis.register_script(_LEASE)
         self._keep = redis.register_script(_KEEP)
+        self._list = redis.register_script(_LIST)
 
     async def lease(self, account_id: int) -> Lease:
         number = _random()
@@ -79,15 +91,10 @@ class RightsCache:
 
     async def list_kept(self, account_ids: Collection[int] | None = None) -> dict[int, bytes]:
         """Account → what is kept of it and still holds; of MOST_LOOKED_AT, drawn at random, unless named."""
-        kept: dict[int, bytes] = {}
         with answering():
-            epoch = await self._redis.get(epoch_key())
-            numbers = account_ids if account_ids is not None else await self._numbers()
-            for number in numbers:
-                found: Any = await self._redis.hmget(rights_key(number), ["body", "epoch"])
-                if found[0] and found[1] == epoch:
-                    kept[number] = found[0]
-        return kept
+            numbers = list(account_ids) if account_ids is not None else await self._numbers()
+            found = await self._list(keys=[epoch_key(), *(rights_key(number) for number in numbers)])
+        return {number: body for number, body in zip(numbers, found, strict=True) if body}
 
     async def _numbers(self) -> list[int]:
         pattern = rights_key("*")

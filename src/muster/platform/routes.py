@@ -1,7 +1,7 @@
 """Routes are data: from one table come the router, the gate, the navigation and every route's tests."""
 
 import functools
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, TypeVar, get_origin
@@ -94,6 +94,8 @@ class Route:
     reads: type[msgspec.Struct] | None = None
     returns: type | None = None
     nav: Nav | None = None
+    shows: Sequence[StrEnum] = ()
+    """Permissions with which the answer holds more."""
     limit: Limit | None = None
     max_body_bytes: int = 64 * 1024
     bare: bool = False

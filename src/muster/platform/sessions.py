@@ -87,12 +87,13 @@ class Admission:
     allowance: Allowance
 
 
+# What another has written there with a wrong type counts as missing: by one key nobody is locked out.
 _ADMIT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local caller, body, rights, stamp = ARGV[1], false, false, ''
 if KEYS[1] ~= '' then
-  local found = redis.call('HMGET', KEYS[1], 'session', 'account', 'seen', 'stamp')
+  local found = redis.pcall('HMGET', KEYS[1], 'session', 'account', 'seen', 'stamp')
   if found[1] then
     local quiet = now - tonumber(found[3])
     if quiet > tonumber(ARGV[2]) then
@@ -100,14 +101,15 @@ if KEYS[1] ~= '' then
     else
       body, caller, stamp = found[1], 'account:' .. found[2], found[4] or ''
       if quiet > tonumber(ARGV[3]) then redis.call('HSET', KEYS[1], 'seen', now) end
-      local kept = redis.call('HMGET', ARGV[8] .. found[2], 'body', 'epoch')
-      if kept[1] and kept[2] == redis.call('GET', KEYS[2]) then rights = kept[1] end
+      local kept = redis.pcall('HMGET', ARGV[8] .. found[2], 'body', 'epoch')
+      if kept[1] and kept[2] == redis.pcall('GET', KEYS[2]) then rights = kept[1] end
     end
   end
 end
 local key = ARGV[4] .. caller
 local interval, times = tonumber(ARGV[5]), tonumber(ARGV[6])
-local due = math.max(tonumber(redis.call('GET', key) or 0), now) + interval
+local counted = redis.pcall('GET', key)
+local due = math.max(type(counted) == 'string' and tonumber(counted) or 0, now) + interval
 local wait = due - now - interval * times
 if wait > 0 then return {body, rights, stamp, 0, 0, math.ceil(wait)} end
 redis.call('SET', key, tostring(due), 'PX', math.max(tonumber(ARGV[7]), math.ceil(due - now)))
@@ -174,9 +176,10 @@ return 1
 """
 
 _END_ALL = """
-local ended = 0
+-- The one that stays may have another id since its owner's request set out.
+local stays, ended = ARGV[1] ~= '' and redis.call('HGET', ARGV[1], 'sign_in'), 0
 for _, key in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-  if key ~= ARGV[1] then
+  if key ~= ARGV[1] and not (stays and redis.call('HGET', key, 'sign_in') == stays) then
     ended = ended + redis.call('DEL', key)
     redis.call('ZREM', KEYS[2], key)
     redis.call('SREM', KEYS[1], key)

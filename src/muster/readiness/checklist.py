@@ -27,8 +27,8 @@ ROWS = (
         group=DATABASE,
         title="Pool and health",
         promise="A query through the pool is answered, and nobody waits in line for a connection.",
-        remedy="See whether the server of DATABASE_URL runs and takes connections; `muster config` shows the "
-        "address. If callers wait in line, the pool or the server is too small for the load.",
+        remedy="See whether the server of DATABASE_URL runs, takes connections and is no replica; `muster config` "
+        "shows the address. If callers wait in line, the pool or the server is too small for the load.",
     ),
     Row(
         id="postgresql.durable",
@@ -58,8 +58,9 @@ ROWS = (
         group=REDIS,
         title="Persistence",
         promise="Every write goes to the append-only file; where the server tells, on disk within a second.",
-        remedy="Set appendonly yes and appendfsync everysec (or always), in the server's configuration or the "
-        "provider's console. If the last write failed, look for a full disk.",
+        remedy="If it does not answer, see whether the server of REDIS_URL runs and is reached from here; `muster "
+        "config` shows the address. Else set appendonly yes and appendfsync everysec (or always), in its configuration "
+        "or the provider's console. If the last write failed, look for a full disk.",
         survives="process kill; power loss but for the last second",
     ),
     Row(
@@ -95,7 +96,7 @@ ROWS = (
         group=ACCESS,
         title="Sessions",
         promise="A session is kept under sess:, ends within 24 hours, and once ended opens nothing.",
-        remedy="See that Redis takes writes (redis.persistence) and that nothing else changes keys under sess:.",
+        remedy="See that Redis takes writes: that it is no replica and waits for none that it lacks (min-replicas-to-write); and that nothing else changes keys under sess:.",
     ),
     Row(
         id="signin.discovery",
@@ -116,7 +117,7 @@ ROWS = (
         group=ACCESS,
         title="Security headers",
         promise="A page served at PUBLIC_URL carries every protective header, with a fresh script nonce.",
-        remedy="See whether a proxy before Muster strips or rewrites headers, and that PUBLIC_URL leads here.",
+        remedy="See that the web runs (`muster web`; its log names what fails), that PUBLIC_URL leads to it, and whether a proxy before it strips or rewrites headers.",
     ),
     Row(
         id="access.roles",

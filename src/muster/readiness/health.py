@@ -172,6 +172,7 @@ def _answer(health: Health) -> Response:
         msgspec.json.encode(health),
         status_code=200 if health.status == "pass" else 503,
         media_type="application/health+json",
+        headers={} if health.status == "pass" else {"retry-after": "5"},
     )
 
 

@@ -12,7 +12,7 @@ import msgspec
 from muster import __version__
 from muster.errors import MusterError, Unavailable
 from muster.platform.database import Database, first_line
-from muster.platform.probe import NotApplicable, Probe
+from muster.platform.probe import NotApplicable, NotTried, Probe
 from muster.platform.telemetry import logger
 from muster.readiness.checklist import ROWS, Row
 
@@ -35,7 +35,10 @@ class Status(StrEnum):
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """What one look at a row showed; `held` is None where the promise does not apply."""
+    """What one look at a row showed; `held` is None where the promise does not apply.
+
+    `mend_first` is the row of a server that was away, so that this row could not be tried.
+    """
 
     row: str
     held: bool | None
@@ -43,6 +46,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     took_ms: int
     version: str
     at: datetime
+    mend_first: str | None = None
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +56,14 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     proof: Proof | None
     history: list[bool | None]
+    mend_first: Row | None = None
+    """Whose remedy is the one to follow, if not this row's own."""
+
+    @property
+    def remedy(self) -> str:
+        if self.mend_first:
+            return f"First mend `{self.mend_first.id}`. {self.mend_first.remedy}"
+        return self.row.remedy
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +86,7 @@ class Proofs:
         self._database = database
         self._rows = rows
         self._deadline = deadline
+        self._by_id = {row.id: row for row in rows}
         self._probes = {probe.row: probe for probe in probes}
         promised = Counter(row.id for row in rows)
         offered = Counter(probe.row for probe in probes)
@@ -87,7 +100,7 @@ class Proofs:
         kept = await self._keep(proofs)
         now = datetime.now(UTC)
         return Checked(
-            rows=[_judged(row, [proof], now) for row, proof in zip(self._rows, proofs, strict=True)],
+            rows=[self._judged(row, [proof], now) for row, proof in zip(self._rows, proofs, strict=True)],
             kept=kept,
         )
 
@@ -97,7 +110,7 @@ class Proofs:
         for proof in await self._database.rows(Proof, _RECENT, [list(recent), HISTORY]):
             recent[proof.row].append(proof)
         now = datetime.now(UTC)
-        return [_judged(row, recent[row.id], now) for row in self._rows]
+        return [self._judged(row, recent[row.id], now) for row in self._rows]
 
     async def tally(self) -> Mapping[str, int]:
         """Status → rows."""
@@ -109,10 +122,12 @@ class Proofs:
                 for proof in proofs:
                     await tx.execute(
                         """
-                        INSERT INTO proofs (row, held, evidence, took_ms, version, at)
-                        VALUES (%s, %s, %s, %s, %s, %s)
+                        INSERT INTO proofs (row, held, evidence, took_ms, version, at, mend_first)
+                        VALUES (
+                            %(row)s, %(held)s, %(evidence)s, %(took_ms)s, %(version)s, %(at)s, %(mend_first)s
+                        )
                         """,
-                        [proof.row, proof.held, proof.evidence, proof.took_ms, proof.version, proof.at],
+                        msgspec.structs.asdict(proof),
                     )
                 await tx.execute("DELETE FROM proofs WHERE at < now() - %s", [KEPT_FOR])
         except Unavailable as error:
@@ -120,20 +135,24 @@ class Proofs:
             return False
         return True
 
+    def _judged(self, row: Row, newest_first: Sequence[Proof], now: datetime) -> Judged:
+        proof = newest_first[0] if newest_first else None
+        return Judged(
+            row=row,
+            status=judge(row, proof, now),
+            proof=proof,
+            history=[one.held for one in reversed(newest_first)],
+            mend_first=self._by_id.get(proof.mend_first or "") if proof else None,
+        )
+
 
 _RECENT = """
 SELECT recent.* FROM unnest(%s::text[]) AS wanted (row)
 CROSS JOIN LATERAL (
-    SELECT row, held, evidence, took_ms, version, at FROM proofs
+    SELECT row, held, evidence, took_ms, version, at, mend_first FROM proofs
     WHERE proofs.row = wanted.row ORDER BY at DESC LIMIT %s
 ) AS recent
 """
-
-
-def _judged(row: Row, newest_first: Sequence[Proof], now: datetime) -> Judged:
-    proof = newest_first[0] if newest_first else None
-    history = [one.held for one in reversed(newest_first)]
-    return Judged(row=row, status=judge(row, proof, now), proof=proof, history=history)
 
 
 def judge(row: Row, proof: Proof | None, now: datetime) -> Status:
@@ -155,11 +174,14 @@ async def _ask(probe: Probe, deadline: timedelta) -> Proof:
     started = time.perf_counter()
     limit = asyncio.timeout(deadline.total_seconds())
     held: bool | None
+    mend_first = ""
     try:
         async with limit:
             held, evidence = True, await probe.ask()
     except NotApplicable as error:
         held, evidence = None, str(error)
+    except (Unavailable, NotTried) as error:
+        held, evidence, mend_first = False, str(error), error.row
     except MusterError as error:
         held, evidence = False, str(error)
     except Exception as error:  # noqa: BLE001  a probe that breaks has not shown that the promise holds
@@ -175,4 +197,5 @@ async def _ask(probe: Probe, deadline: timedelta) -> Proof:
         took_ms=round((time.perf_counter() - started) * 1000),
         version=__version__,
         at=datetime.now(UTC),
+        mend_first=mend_first if mend_first not in {"", probe.row} else None,
     )

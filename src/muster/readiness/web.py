@@ -63,8 +63,8 @@ def _shown(judged: Judged) -> dict[str, object]:
         "checked_at": proof.at if proof else None,
         "took_ms": proof.took_ms if proof else None,
         "half_life": in_words(row.half_life),
-        "remedy": row.remedy,
-        "runbook": f"docs/runbooks/{row.id}.md",
+        "remedy": judged.remedy,
+        "runbook": f"docs/runbooks/{(judged.mend_first or row).id}.md",
         "survives": row.survives,
         "history": [_MARKS[held] for held in judged.history],
     }

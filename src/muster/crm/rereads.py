@@ -1,0 +1,161 @@
+"""Asking HubSpot again about single records: whom a webhook named, and who is looked at just now."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import groupby
+
+import msgspec
+
+from muster.crm.asking import Answer, ask_about, settle, tie, ties_of
+from muster.crm.fields import Kind
+from muster.crm.hubspot import HubSpot
+from muster.crm.mirror import Mirror, Source
+from muster.errors import NotFound, VendorRefused
+from muster.platform.database import Database, Transaction
+from muster.platform.telemetry import logger
+
+BATCH = 100
+FEATURE = "webhooks"
+REFRESH = "refresh"
+
+WEBHOOK = "webhook"
+PRIVACY = "privacy"
+"""A contact wants to be forgotten."""
+
+
+class Fresh(msgspec.Struct, frozen=True, kw_only=True):
+    """A record as HubSpot holds it now. `id` is another than was asked for where that was merged."""
+
+    id: str
+    seen_at: datetime
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    records: int
+    oldest_at: datetime | None
+
+
+class _Wish(msgspec.Struct, frozen=True):
+    kind: Kind
+    record_id: str
+    wish: int
+    because: str
+
+
+class Rereads:
+    def __init__(self, database: Database, hubspot: HubSpot, mirror: Mirror) -> None:
+        self._database = database
+        self._hubspot = hubspot
+        self._mirror = mirror
+
+    async def ask(self, tx: Transaction, kind: Kind, ids: Iterable[str], because: str) -> None:
+        """Have these read again, soon after the commit if the job is nudged, else within half a minute.
+
+        That somebody wants to be forgotten is not forgotten itself for another reason.
+        """
+        await tx.execute(_ASK, [kind, because, sorted(set(ids)), PRIVACY])
+
+    async def waiting(self) -> Waiting:
+        found = await self._database.row(
+            Waiting, "SELECT count(*) AS records, min(asked_at) AS oldest_at FROM crm_rereads"
+        )
+        return found or Waiting(0, None)
+
+    async def work_off(self) -> int:
+        """Ask HubSpot about everything that was named until now, the longest waiting first; how many were.
+
+        A wish that comes while its record is being read is kept for another turn. What HubSpot refuses of
+        one kind keeps no other waiting. Raises VendorError; what was answered is kept.
+        """
+        until = await self._mirror.number()
+        done = 0
+        refused: VendorRefused | None = None
+        for kind in Kind:
+            try:
+                while wishes := await self._database.rows(_Wish, _WISHES, [kind, until, BATCH]):
+                    await self._grant(kind, wishes)
+                    done += len(wishes)
+            except VendorRefused as error:
+                logger.warning("records_not_reread", kind=kind, error=str(error))
+                refused = error
+        if refused:
+            raise refused
+        return done
+
+    async def refresh(self, kind: Kind, record_id: str) -> Fresh:
+        """Read one record and what it belongs to now, for somebody who waits.
+
+        Raises NotFound where HubSpot has it no more, and VendorError.
+        """
+        hubspot = self._hubspot.for_(REFRESH).impatient()
+        asked = await self._mirror.number()
+        record = await hubspot.get(kind, record_id)
+        ties_asked, ties = await ties_of(hubspot, self._mirror, kind, [record.id] if record else [])
+        async with self._database.transaction() as tx:
+            if record is None:
+                await self._mirror.archive(tx, kind, [record_id], asked=asked, source=Source.REFRESH)
+            else:
+                await self._mirror.take(tx, kind, [record], asked=asked, source=Source.REFRESH)
+                await tie(self._mirror, tx, kind, ties, asked=ties_asked)
+                if record.id != record_id:
+                    await self._mirror.lead(
+                        tx, kind, {record_id: record.id}, asked=asked, source=Source.REFRESH
+                    )
+        if record is None:
+            raise NotFound(f"HubSpot has this {kind.one} no more.")
+        seen_at = await self._database.value(
+            "SELECT seen_at FROM crm_records WHERE kind = %s AND id = %s", [kind, record.id]
+        )
+        return Fresh(id=record.id, seen_at=seen_at)
+
+    async def _grant(self, kind: Kind, wishes: Sequence[_Wish]) -> None:
+        hubspot = self._hubspot.for_(FEATURE)
+        answers: list[tuple[Answer, Source]] = []
+        for because, some in groupby(sorted(wishes, key=_because), key=_because):
+            source = Source.WEBHOOK if because in {WEBHOOK, PRIVACY} else Source.SYNC
+            ids = [wish.record_id for wish in some]
+            answers.append((await ask_about(hubspot, self._mirror, kind, ids), source))
+        shy = {wish.record_id for wish in wishes if wish.because == PRIVACY}
+        forgotten = [
+            (record_id, answer.asked)
+            for answer, _ in answers
+            for record_id in answer.batch.missing
+            # Somebody who is only archived may be restored.
+            if record_id in shy and await hubspot.get(kind, record_id, archived=True) is None
+        ]
+        async with self._database.transaction() as tx:
+            for answer, source in answers:
+                await settle(self._mirror, tx, answer, source)
+            for record_id, asked in forgotten:
+                await self._mirror.forget(tx, kind, record_id, asked=asked)
+            await tx.execute(
+                """
+                DELETE FROM crm_rereads USING unnest(%s::text[], %s::bigint[]) AS granted (record_id, wish)
+                WHERE kind = %s AND crm_rereads.record_id = granted.record_id
+                    AND crm_rereads.wish = granted.wish
+                """,
+                [[one.record_id for one in wishes], [one.wish for one in wishes], kind],
+            )
+        logger.info(
+            "records_reread",
+            kind=kind,
+            there=sum(len(answer.batch.records) for answer, _ in answers),
+            gone=sum(len(answer.batch.missing) for answer, _ in answers),
+        )
+
+
+def _because(wish: _Wish) -> str:
+    return wish.because
+
+
+_ASK = """
+INSERT INTO crm_rereads AS held (kind, record_id, wish, because)
+SELECT %s, record_id, nextval('crm_reads'), %s FROM unnest(%s::text[]) AS record_id
+ON CONFLICT (kind, record_id) DO UPDATE SET wish = excluded.wish,
+    because = CASE WHEN held.because = %s THEN held.because ELSE excluded.because END
+"""
+
+_WISHES = """
+SELECT kind, record_id, wish, because FROM crm_rereads
+WHERE kind = %s AND wish < %s ORDER BY wish LIMIT %s
+"""

@@ -1,0 +1,71 @@
+"""What is broken of the cache: how long it keeps what, how much, and whether it hears of changes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from tests.readiness.sabotage.siege import Siege, saboteur
+
+
+@saboteur("cache.bounds", sees="cache:v0.1.0:planted never ends")
+async def an_entry_is_kept_for_ever(siege: Siege) -> AsyncIterator[None]:
+    await siege.town.portal.redis.set("cache:v0.1.0:planted", "x")
+    yield
+    await siege.town.portal.redis.delete("cache:v0.1.0:planted")
+
+
+@saboteur("cache.bounds", sees="cache:rights:0 ends in 1440 min")
+async def rights_are_cached_for_a_day(siege: Siege) -> AsyncIterator[None]:
+    await siege.town.portal.redis.set("cache:rights:0", "x", ex=86_400)
+    yield
+    await siege.town.portal.redis.delete("cache:rights:0")
+
+
+@saboteur("cache.bounds", sees="cache:deals:7 is of no declared kind")
+async def somebody_caches_past_the_cache(siege: Siege) -> AsyncIterator[None]:
+    await siege.town.portal.redis.set("cache:deals:7", "x", ex=600)
+    yield
+    await siege.town.portal.redis.delete("cache:deals:7")
+
+
+@saboteur("cache.bounds", sees="more than the 64 MB it may")
+async def the_cache_outgrows_its_bound(siege: Siege) -> AsyncIterator[None]:
+    redis = siege.town.portal.redis
+    await redis.hincrby("cache:sizes", "total", 2**30)
+    yield
+    await redis.delete("cache:sizes", "cache:index")
+
+
+@saboteur("cache.busts", sees="waits since 2 min for the worker to tell the cache")
+async def nobody_relays_busts(siege: Siege) -> AsyncIterator[None]:
+    await siege.stop_worker()
+    await siege.sql(
+        "INSERT INTO cache_busts (tags, until) VALUES ('{deals}', clock_timestamp() - interval '2 minutes')"
+    )
+    yield
+    await siege.sql("DELETE FROM cache_busts")
+    await siege.start_worker()
+
+
+@saboteur("cache.busts", sees="after its bust")
+async def somebody_stores_behind_the_back_of_the_script(siege: Siege) -> AsyncIterator[None]:
+    redis, over = siege.town.portal.redis, asyncio.Event()
+
+    async def store_and_store() -> None:
+        while not over.is_set():
+            async for key in redis.scan_iter(match="cache:v*:canary:*", count=1000):
+                await redis.hset(key, mapping={"value": b"\x01", "n": 10**12})
+            await asyncio.sleep(0.001)
+
+    storing = asyncio.create_task(store_and_store())
+    yield
+    over.set()
+    await storing
+
+
+@saboteur("cache.busts", sees="could not be told of a bust")
+async def redis_counts_no_busts(siege: Siege) -> AsyncIterator[None]:
+    redis = siege.town.portal.redis
+    await redis.acl_setuser("default", enabled=True, commands=["-hincrby"])
+    yield
+    await redis.acl_setuser("default", enabled=True, commands=["+hincrby"])
+    await asyncio.sleep(1.1)  # the cache's pause
