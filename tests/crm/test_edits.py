@@ -35,7 +35,7 @@ async def account(town: Town) -> None:
 async def edit(
     town: Town, record_id: str, fields: dict[str, str], *, by: System = BEN, **before: str
 ) -> Edit:
-    done = await town.portal.edits.edit(Kind.DEALS, record_id, fields, before, by=by, origin=Origin())
+    done = await town.portal.editing.edits.edit(Kind.DEALS, record_id, fields, before, by=by, origin=Origin())
     assert done is not None
     return done
 
@@ -43,7 +43,7 @@ async def edit(
 async def later(town: Town) -> int:
     """The outbox's next turn, with every wait over."""
     await town.execute("UPDATE crm_edits SET next_at = now(), held_until = now() WHERE status <> 'done'")
-    return await town.portal.outbox.work_off()
+    return await town.portal.editing.outbox.work_off()
 
 
 # What is written
@@ -76,7 +76,7 @@ async def _last_change(town: Town, deal: str) -> tuple[Any, ...]:
 async def test_only_what_differs_is_sent_and_nothing_at_all_if_nothing_does(town: Town):
     deal = await a_deal(town, closedate="2026-12-01T09:30:00Z")
 
-    nothing = await town.portal.edits.edit(
+    nothing = await town.portal.editing.edits.edit(
         Kind.DEALS,
         deal,
         {"amount": "1,000.00", "dealname": " A deal ", "closedate": "2026-12-01"},
@@ -135,7 +135,7 @@ async def test_the_pipeline_follows_the_stage(town: Town):
     ],
 )
 async def test_amounts_are_read_as_people_type_them(town: Town, typed: str, kept: str):
-    values = await town.portal.edits.values(Kind.DEALS)
+    values = await town.portal.editing.edits.values(Kind.DEALS)
 
     assert values.read({"amount": typed}, {}) == {"amount": kept}
 
@@ -241,13 +241,13 @@ async def test_a_conflict_is_settled_field_by_field(town: Town):
     await colleague_changes(town, Kind.DEALS, deal, amount="2000", dealname="Theirs")
     stopped = await edit(town, deal, {"amount": "3000", "dealname": "Mine", "description": "New"})
 
-    done = await town.portal.edits.resolve_conflict(stopped.id, ["amount"], by=BEN, origin=Origin())
+    done = await town.portal.editing.edits.resolve_conflict(stopped.id, ["amount"], by=BEN, origin=Origin())
 
     assert done.status is Status.DONE
     there = await truth(town, Kind.DEALS, deal)
     assert (there["amount"], there["dealname"], there["description"]) == ("3000", "Theirs", "New")
     with pytest.raises(Conflict):
-        await town.portal.edits.resolve_conflict(stopped.id, [], by=CY, origin=Origin())
+        await town.portal.editing.edits.resolve_conflict(stopped.id, [], by=CY, origin=Origin())
 
 
 async def test_a_conflict_settled_for_theirs_alone_writes_nothing(town: Town):
@@ -255,7 +255,7 @@ async def test_a_conflict_settled_for_theirs_alone_writes_nothing(town: Town):
     await colleague_changes(town, Kind.DEALS, deal, amount="2000")
     stopped = await edit(town, deal, {"amount": "3000"})
 
-    settled = await town.portal.edits.resolve_conflict(stopped.id, [], by=BEN, origin=Origin())
+    settled = await town.portal.editing.edits.resolve_conflict(stopped.id, [], by=BEN, origin=Origin())
 
     assert settled.status is Status.WITHDRAWN
     assert await writes(town) == 0
@@ -267,7 +267,7 @@ async def test_a_conflict_changed_once_more_before_it_is_settled_is_one_again(to
     stopped = await edit(town, deal, {"amount": "3000"})
     await colleague_changes(town, Kind.DEALS, deal, amount="2500")
 
-    again = await town.portal.edits.resolve_conflict(stopped.id, ["amount"], by=BEN, origin=Origin())
+    again = await town.portal.editing.edits.resolve_conflict(stopped.id, ["amount"], by=BEN, origin=Origin())
 
     assert (again.status, again.theirs) == (Status.CONFLICT, {"amount": "2500"})
 
@@ -321,7 +321,7 @@ async def test_an_edit_sent_again_as_asked_puts_the_refused_one_aside(town: Town
     deal = await a_deal(town)
     stopped = await edit(town, deal, {"dealstage": "closedwon"})
 
-    done = await town.portal.edits.edit(
+    done = await town.portal.editing.edits.edit(
         Kind.DEALS,
         deal,
         {"dealstage": "closedwon", "closedate": "2026-12-01"},
@@ -333,7 +333,7 @@ async def test_an_edit_sent_again_as_asked_puts_the_refused_one_aside(town: Town
 
     assert done is not None
     assert done.status is Status.DONE
-    assert (await town.portal.edits.rows.get(stopped.id)).status is Status.WITHDRAWN
+    assert (await town.portal.editing.edits.rows.get(stopped.id)).status is Status.WITHDRAWN
 
 
 async def test_a_token_that_is_not_accepted_keeps_edits_waiting(town: Town):
@@ -430,7 +430,7 @@ async def test_a_write_of_unknown_outcome_that_somebody_wrote_over_is_a_conflict
 
     await later(town)
 
-    assert (await town.portal.edits.rows.get(unknown.id)).status is Status.CONFLICT
+    assert (await town.portal.editing.edits.rows.get(unknown.id)).status is Status.CONFLICT
     assert (await truth(town, Kind.DEALS, deal))["amount"] == "4000"
 
 
@@ -442,9 +442,9 @@ async def test_while_an_outcome_is_unknown_hubspot_down_leaves_it_unknown(town: 
 
     await later(town)
 
-    assert (await town.portal.edits.rows.get(unknown.id)).status is Status.UNKNOWN
+    assert (await town.portal.editing.edits.rows.get(unknown.id)).status is Status.UNKNOWN
     with pytest.raises(Conflict):
-        await town.portal.edits.withdraw(unknown.id, by=BEN, origin=Origin())
+        await town.portal.editing.edits.withdraw(unknown.id, by=BEN, origin=Origin())
     assert await later(town) == 1
 
 
@@ -465,7 +465,7 @@ async def test_what_waits_can_be_withdrawn(town: Town):
     await town.sandbox.hubspot("faults", status=503)
     waiting = await edit(town, deal, {"amount": "3000"})
 
-    await town.portal.edits.withdraw(waiting.id, by=BEN, origin=Origin())
+    await town.portal.editing.edits.withdraw(waiting.id, by=BEN, origin=Origin())
 
     assert await later(town) == 0
     assert await writes(town) == 0
@@ -490,7 +490,7 @@ async def test_an_edit_whose_process_was_killed_is_done_once(town: Town, is_note
     if is_written:
         await town.portal.hubspot.update(Kind.DEALS, deal, {"amount": "3000"})
 
-    assert await town.portal.outbox.work_off() == 0
+    assert await town.portal.editing.outbox.work_off() == 0
     assert await later(town) == 1
 
     assert (await truth(town, Kind.DEALS, deal))["amount"] == "3000"
@@ -502,7 +502,7 @@ async def test_whoever_lost_an_edit_to_another_ends_it_no_more(town: Town):
     deal = await a_deal(town)
     await town.sandbox.hubspot("faults", status=503)
     waiting = await edit(town, deal, {"amount": "3000"})
-    rows = town.portal.edits.rows
+    rows = town.portal.editing.edits.rows
     slow = await rows.claim(waiting.id)
     await town.execute("UPDATE crm_edits SET held_until = now()")
     quick = await rows.claim(waiting.id)
@@ -520,7 +520,9 @@ async def test_whoever_lost_an_edit_to_another_ends_it_no_more(town: Town):
 
 async def create(town: Town, key: str = "a-form-of-ben", kind: Kind = Kind.DEALS, **values: str) -> Edit:
     usual = {"dealname": "New", "dealstage": "146208802"} if kind is Kind.DEALS else {}
-    return await town.portal.edits.create(kind, usual | values, creation_key=key, by=BEN, origin=Origin())
+    return await town.portal.editing.edits.create(
+        kind, usual | values, creation_key=key, by=BEN, origin=Origin()
+    )
 
 
 async def test_a_form_sent_twice_creates_one(town: Town):
@@ -538,7 +540,7 @@ async def test_a_deal_is_created_for_a_company_and_a_contact(town: Town):
     company = await made(town, Kind.COMPANIES, name="Globex")
     contact = await made(town, Kind.CONTACTS, email="hank@globex.test")
 
-    deal = await town.portal.edits.create(
+    deal = await town.portal.editing.edits.create(
         Kind.DEALS,
         {"dealname": "New", "dealstage": "qualifiedtobuy"},
         [(Kind.COMPANIES, company), (Kind.CONTACTS, contact)],
@@ -594,7 +596,7 @@ async def test_a_creation_that_was_made_and_not_answered_is_found(
     assert await later(town) == 1
 
     assert await writes(town, "POST") == 1
-    done = await town.portal.edits.rows.get(unknown.id)
+    done = await town.portal.editing.edits.rows.get(unknown.id)
     assert done.record_id
     assert await copied(town, kind, done.record_id)
 
@@ -607,7 +609,7 @@ async def test_a_creation_that_search_does_not_know_yet_is_not_made_again(town: 
     unknown = await create(town)
 
     assert await later(town) == 0
-    assert (await town.portal.edits.rows.get(unknown.id)).status is Status.UNKNOWN
+    assert (await town.portal.editing.edits.rows.get(unknown.id)).status is Status.UNKNOWN
     await town.sandbox.hubspot("search", settle=True)
     assert await later(town) == 1
 

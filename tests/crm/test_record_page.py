@@ -58,7 +58,7 @@ async def test_an_edit_by_the_form_of_all_fields_changes_what_differs(town: Town
     async with town.signed_in(BEN) as ben:
         form = await ben.get(f"/crm/deals/{deal}")
         fields = dict(re.findall(r'name="((?:was|f)_\w+)" value="([^"]*)"', form.text))
-        for name, choices in re.findall(r'<select [^>]*name="(f_\w+)">(.*?)</select>', form.text, re.S):
+        for name, choices in re.findall(r'<select [^>]*name="(f_\w+)">(.*?)</select>', form.text, re.DOTALL):
             if chosen := re.search(r'value="(\w+)" selected', choices):
                 fields[name] = chosen.group(1)
         page = await submit(ben, f"/crm/deals/{deal}", {**fields, "f_amount": "2,500"})
@@ -206,11 +206,11 @@ async def test_a_creation_that_waits_has_a_page_that_leads_to_the_record(town: T
         page = await submit(ben, "/crm/companies", {"key": "k" * 16, "f_name": "Globex"})
         assert "HubSpot, which has not said" in page.text
         await town.execute("UPDATE crm_edits SET next_at = now(), sent_at = NULL, status = 'waiting'")
-        await town.portal.outbox.work_off()
+        await town.portal.editing.outbox.work_off()
         waiting = await ben.get(str(page.url))
         assert "Waiting to be written" in waiting.text
         await town.execute("UPDATE crm_edits SET next_at = now()")
-        await town.portal.outbox.work_off()
+        await town.portal.editing.outbox.work_off()
         found = await ben.follow(str(page.url))
 
     assert "Created in HubSpot." in found.text

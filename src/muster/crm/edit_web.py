@@ -1,7 +1,8 @@
 """A record's page: read it, edit it in place, make a new one, settle what did not go through."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -65,11 +66,20 @@ _FORMS = {kind: _form(kind) for kind in Kind}
 
 
 class EditPages:
-    def __init__(self, records: Records, edits: Edits, outbox: Outbox, pages: Pages) -> None:
+    def __init__(
+        self,
+        records: Records,
+        edits: Edits,
+        outbox: Outbox,
+        pages: Pages,
+        *,
+        refresh: Callable[[Kind, str], Awaitable[object]],
+    ) -> None:
         self._records = records
         self._edits = edits
         self._outbox = outbox
         self._pages = pages
+        self._refresh = refresh
 
     def routes(self) -> list[Route]:
         change = Permission.EDIT_CUSTOMERS
@@ -141,7 +151,8 @@ class EditPages:
 
     async def refresh(self, request: Request, kind: Kind) -> Response:
         record_id = _record_id(request)
-        await self._edits.refresh(kind, record_id)
+        with suppress(NotFound):  # then the page says that it is gone
+            await self._refresh(kind, (await self._records.get(kind, record_id)).id)
         return RedirectResponse(f"/crm/{kind}/{record_id}", status_code=303)
 
     async def show_new(self, request: Request, kind: Kind, asked: NewRecord) -> Response:

@@ -20,7 +20,7 @@ from muster.crm.edit_values import EditValues, InvalidFields, check_text
 from muster.crm.edit_writing import EditWriting, subject
 from muster.crm.fields import Kind
 from muster.crm.hubspot import HubSpot
-from muster.crm.mirror import Mirror, Source
+from muster.crm.mirror import Mirror
 from muster.crm.owners import Owners
 from muster.errors import Conflict, Invalid, NotFound
 from muster.platform import audit
@@ -57,7 +57,6 @@ class Edits:
         owners: Owners,
     ) -> None:
         self._database = database
-        self._mirror = mirror
         self._at_a_page = hubspot.for_("edits").impatient()
         self._in_a_job = hubspot.for_("outbox").impatient()
         self._in_a_bulk = hubspot.for_("bulks")
@@ -194,20 +193,6 @@ class Edits:
             )
         return await self.rows.get(edit_id)
 
-    async def refresh(self, kind: Kind, record_id: str) -> None:
-        """Take what HubSpot says of a record now. Raises VendorDown, NotFound."""
-        await self._get_held(kind, record_id, is_kept=False)
-        asked = await self._mirror.number()
-        record = await self._at_a_page.get(kind, record_id)
-        async with self._database.transaction() as tx:
-            if record is None:
-                await self._mirror.archive(tx, kind, [record_id], asked=asked, source=Source.REFRESH)
-                return
-            await self._mirror.take(tx, kind, [record], asked=asked, source=Source.REFRESH)
-            if record.id != record_id:
-                leads = {record_id: record.id}
-                await self._mirror.lead(tx, kind, leads, asked=asked, source=Source.REFRESH)
-
     async def values(self, kind: Kind) -> EditValues:
         return await self._writing.values(kind)
 
@@ -238,7 +223,7 @@ class Edits:
 
     # What is there
 
-    async def _get_held(self, kind: Kind, record_id: str, *, is_kept: bool = True) -> _Held:
+    async def _get_held(self, kind: Kind, record_id: str) -> _Held:
         held = await self._database.row(
             _Held,
             "SELECT fields, archived_at, merged_into FROM crm_records WHERE kind = %s AND id = %s",
@@ -246,9 +231,9 @@ class Edits:
         )
         if held is None:
             raise NotFound(f"There is no {kind.one} {record_id} here.")
-        if is_kept and held.merged_into:
+        if held.merged_into:
             raise Conflict(f"This {kind.one} was merged into another in HubSpot: change that one.")
-        if is_kept and held.archived_at:
+        if held.archived_at:
             raise Conflict(f"This {kind.one} is not in HubSpot any more.")
         return held
 

@@ -188,6 +188,10 @@ class _Scope:
         return hashlib.blake2b(asked, digest_size=12).hexdigest()
 
 
+def _everything(kind: Kind) -> _Scope:
+    return _Scope(kind, Filter(), None)
+
+
 class Lists:
     def __init__(self, database: Database, cache: Cache, owners: Owners, who_is: WhoIs) -> None:
         self._database = database
@@ -226,6 +230,17 @@ class Lists:
         """Raises Invalid."""
         return await self._tally(await self._scope(kind, wanted, me=me), me=me)
 
+    async def owned(self) -> dict[Kind, dict[str, Sum]]:
+        """Kind → owner's id → what is theirs: their open deals, their contacts and companies."""
+        owned: dict[Kind, dict[str, Sum]] = {}
+        for kind in Kind:
+            parts = await (self._open_parts() if kind is Kind.DEALS else self._parts(_everything(kind)))
+            of_owner: dict[str, list[Part]] = {}
+            for part in parts:
+                of_owner.setdefault(part.owner_id, []).append(part)
+            owned[kind] = {owner_id: Sum.of(some) for owner_id, some in of_owner.items()}
+        return owned
+
     async def ids(self, kind: Kind, wanted: Filter, *, me: str = "", limit: int = MOST_IDS) -> list[str]:
         """Of those who match, in order, no more than `limit`. Raises Invalid."""
         scope = await self._scope(kind, wanted, me=me)
@@ -247,17 +262,16 @@ class Lists:
         return LISTS[kind].stream(self._database, _wanted(scope), batch=BATCH)
 
     async def columns(
-        self, pipeline_id: str, stage_ids: Sequence[str], wanted: Filter, *, me: str = "", limit: int
+        self, wanted: Filter, stage_ids: Sequence[str], *, me: str = "", limit: int
     ) -> dict[str, list[RecordRow]]:
-        """Stage → the first deals of it that match, those that changed last first. Raises Invalid."""
-        scope = await self._scope(Kind.DEALS, msgspec.structs.replace(wanted, stage=()), me=me)
+        """Stage of the filter's pipeline → the deals in it that changed last. Raises Invalid."""
+        scope = await self._scope(Kind.DEALS, wanted, me=me)
         found = await self._database.rows(
             RecordRow,
             _COLUMNS.format(
-                stages=sql.Literal(list(stage_ids)),
+                stages=_texts(stage_ids),
                 columns=_ROW,
                 condition=_wanted(scope).condition,
-                pipeline=_text(pipeline_id),
                 limit=sql.Literal(limit),
             ),
             {},
@@ -286,6 +300,12 @@ class Lists:
             for kind, condition in found.items()
         ]
         return await self._database.rows(Hit, sql.SQL(" UNION ALL ").join(parts), {})
+
+    async def name_of(self, kind: Kind, record_id: str) -> str | None:
+        found: str | None = await self._database.value(
+            "SELECT name FROM crm_records WHERE kind = %s AND id = %s", [kind, record_id]
+        )
+        return found
 
     async def synced_at(self) -> datetime | None:
         """When a run that read everything that had changed in HubSpot last ended."""
@@ -326,6 +346,15 @@ class Lists:
             tabs={key: _of_owners(parts, ids) for key, ids in owners.items()},
             stages={},
         )
+
+    async def _open_parts(self) -> list[Part]:
+        async def read() -> list[Part]:
+            return await self._database.rows(Part, _OPEN_PARTS)
+
+        found = await self._cache.get(
+            "crm:owned-deals", list[Part], read, tags=[kind_tag(Kind.DEALS)], ttl=TTL
+        )
+        return found.value
 
     async def _parts(self, scope: _Scope) -> list[Part]:
         """Of those who match but for the state and the stage, or the owner, since tabs show the others."""
@@ -603,6 +632,11 @@ _DEAL_PARTS = sql.SQL(
 )
 _OWNER_PARTS = sql.SQL("SELECT owner_id, count(*) AS count FROM {} GROUP BY 1")
 
+_OPEN_PARTS = """
+SELECT owner_id, currency, count(*) AS count, COALESCE(sum(amount), 0) AS amount FROM crm_records
+WHERE kind = 'deals' AND archived_at IS NULL AND NOT is_closed GROUP BY 1, 2
+"""
+
 _READ = sql.SQL(
     """
     (SELECT pipeline_id, stage_id, is_closed, is_won, currency, amount, owner_id
@@ -623,7 +657,7 @@ _COLUMNS = sql.SQL(
     """
     SELECT {columns} FROM unnest({stages}::text[]) AS stage CROSS JOIN LATERAL (
         SELECT {columns} FROM crm_records
-        WHERE {condition} AND pipeline_id = {pipeline} AND stage_id = stage
+        WHERE {condition} AND stage_id = stage
         ORDER BY modified_at DESC, id DESC LIMIT {limit}
     ) AS cards ORDER BY modified_at DESC, id DESC
     """
