@@ -213,7 +213,7 @@ CREATE INDEX crm_hooks_at ON crm_hooks (at);
 -- An act on many records at once: previewed, done one by one, and undone on demand.
 CREATE TABLE crm_bulks (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    kind       text NOT NULL,
+    kind       text NOT NULL,                       -- '' where it is on several kinds
     what       text NOT NULL CHECK (what IN ('edit', 'reassign', 'undo')),
     words      text NOT NULL,                       -- as people read it
     query      text NOT NULL DEFAULT '',            -- the list it was made from, as in its address
@@ -222,10 +222,13 @@ CREATE TABLE crm_bulks (
     total      integer NOT NULL,
     asked_at   timestamptz NOT NULL DEFAULT now(),
     ended_at   timestamptz,
+    cancelled_by text NOT NULL DEFAULT '',          -- who had what was left of it dropped
     account_id bigint REFERENCES accounts (id),
     by_email   text NOT NULL,
+    address    text NOT NULL DEFAULT '',
     request_id text NOT NULL DEFAULT ''
 );
+CREATE INDEX crm_bulks_live ON crm_bulks (id) WHERE ended_at IS NULL;
 -- One undo of each.
 CREATE UNIQUE INDEX crm_bulks_undone ON crm_bulks (of_bulk) WHERE of_bulk IS NOT NULL;
 
@@ -243,6 +246,8 @@ CREATE TABLE crm_edits (
     attempts       integer NOT NULL DEFAULT 0,
     next_at        timestamptz NOT NULL DEFAULT now(),
     held_until     timestamptz,                     -- somebody is writing it till then
+    sent_at        timestamptz,                     -- a write was begun, and nobody knows yet what came of it
+    written        jsonb NOT NULL DEFAULT '{}',     -- property → [before, after], as HubSpot took it
     problem        text NOT NULL DEFAULT '',
     problem_fields jsonb NOT NULL DEFAULT '{}',     -- property → what is wrong, in words
     theirs         jsonb NOT NULL DEFAULT '{}',     -- of a conflict: property → what HubSpot has

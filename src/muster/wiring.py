@@ -31,6 +31,7 @@ from muster.crm.board import BoardPage
 from muster.crm.catalogue import Catalogues
 from muster.crm.doctor import HubSpotDoctor
 from muster.crm.doctor import SetUp as HubSpotSetUp
+from muster.crm.editing import Editing
 from muster.crm.hook import HubSpotHook
 from muster.crm.hubspot import HubSpot
 from muster.crm.hubspot_api import HubSpotApi
@@ -132,6 +133,7 @@ class Portal:
     mirror: Mirror
     catalogues: Catalogues
     owners: Owners
+    editing: Editing
     lists: Lists
     hubspot: HubSpot
     meter: Meter
@@ -222,8 +224,10 @@ def make(settings: Settings, *, application: str) -> Portal:
         )
     )
     mirror = Mirror(database, busts)
-    crm_sync = CrmSync(database, hubspot, mirror, busts)
-    crm_rereads = CrmRereads(database, hubspot, mirror)
+    crm_sync, crm_rereads = (
+        CrmSync(database, hubspot, mirror, busts),
+        CrmRereads(database, hubspot, mirror),
+    )
     crm_jobs = CrmJobs(
         database,
         crm_sync,
@@ -248,6 +252,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     catalogues, who_is = Catalogues(database, cache), Standings(database).who_is
     owners = Owners(database, cache, who_is)
     lists = Lists(database, cache, owners, who_is)
+    editing = Editing(database, busts, mirror, hubspot, catalogues, owners, lists, queues)
     proofs = Proofs(
         database,
         [
@@ -323,16 +328,17 @@ def make(settings: Settings, *, application: str) -> Portal:
                 nesting=nesting,
                 photos=Photos(directory.impatient(), cache),
             ).routes(),
+            *editing.routes(pages, refresh=crm_rereads.refresh),
             *PushHook(push, people_jobs).routes(),
+            *HubSpotHook(
+                database, crm_rereads, mirror, crm_jobs, secret=secret, public_url=settings.public_url
+            ).routes(),
             *ListPages(
                 lists, Views(database), owners, catalogues, pages, has_hubspot=settings.has_hubspot
             ).routes(),
             *BoardPage(lists, owners, catalogues, pages, has_hubspot=settings.has_hubspot).routes(),
             *OwnerPages(owners, lists, pages, has_hubspot=settings.has_hubspot).routes(),
             *CustomersApi(lists, owners, catalogues).routes(),
-            *HubSpotHook(
-                database, crm_rereads, mirror, crm_jobs, secret=secret, public_url=settings.public_url
-            ).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
             *AccountPages(database, sessions, tokens, pages, site).routes(),
             *SessionPages(database, sessions, tokens, rights, pages).routes(),
@@ -378,6 +384,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         mirror=mirror,
         catalogues=catalogues,
         owners=owners,
+        editing=editing,
         lists=lists,
         hubspot=hubspot,
         meter=meter,
@@ -393,6 +400,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             *people_jobs.jobs(),
             *crm_jobs.jobs(),
             *AccessJobs(accounts, rights, audit_log).jobs(),
+            *editing.jobs(),
             *busts.jobs(),
             *ReadinessJobs(proofs).jobs(),
         ),
