@@ -27,16 +27,22 @@ from muster.access.session_pages import SessionPages
 from muster.access.settings_page import SettingsPage
 from muster.access.tokens import Tokens
 from muster.access.web import AccessPages
+from muster.crm.board import BoardPage
 from muster.crm.catalogue import Catalogues
 from muster.crm.doctor import HubSpotDoctor
 from muster.crm.doctor import SetUp as HubSpotSetUp
+from muster.crm.editing import Editing
 from muster.crm.hook import HubSpotHook
 from muster.crm.hubspot import HubSpot
 from muster.crm.hubspot_api import HubSpotApi
 from muster.crm.jobs import CrmJobs
+from muster.crm.lists import Lists
+from muster.crm.lists_api import CustomersApi
+from muster.crm.lists_web import ListPages
 from muster.crm.meter import Meter
 from muster.crm.mirror import Mirror
 from muster.crm.owners import Owners
+from muster.crm.owners_web import OwnerPages
 from muster.crm.pace import Pace
 from muster.crm.portfolio import Portfolios
 from muster.crm.probes import CrmProbes
@@ -44,13 +50,11 @@ from muster.crm.rereads import Rereads as CrmRereads
 from muster.crm.sync import CrmSync
 from muster.crm.sync_log import SyncLog as CrmSyncLog
 from muster.crm.syncs_web import CrmSyncPages
-from muster.dashboard.customer_metrics import CustomerMetrics
+from muster.crm.views import Views
+from muster.dashboard.dashboard import Dashboard
 from muster.dashboard.metrics import Metrics
-from muster.dashboard.people_metrics import PeopleMetrics, SeatPrice
 from muster.dashboard.probes import HookProbes
 from muster.dashboard.snapshots import Snapshots
-from muster.dashboard.sources import Sources
-from muster.dashboard.web import DashboardPages
 from muster.people.api import PeopleApi
 from muster.people.changes_web import ChangePages
 from muster.people.chart import Chart
@@ -137,6 +141,8 @@ class Portal:
     owners: Owners
     metrics: Metrics
     snapshots: Snapshots
+    editing: Editing
+    lists: Lists
     hubspot: HubSpot
     meter: Meter
     crm_sync: CrmSync
@@ -176,7 +182,6 @@ def make(settings: Settings, *, application: str) -> Portal:
     cache_client = redis.connect_briefly(settings.cached_at.reveal())
     cache = Cache(cache_client)
     busts = Busts(database, cache)
-    other = Cache(cache_client)  # for probes, which read as another process would
     queues = Queues(settings.redis_url.reveal())
     http = outbound.client(_destinations(settings))
     sessions = Sessions(client, idle=settings.session_idle)
@@ -193,8 +198,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     )
     role_book = RoleBook(database, groups_of=group_ids_of)
     second_look = SecondLook(database, role_book, grants)
-    tokens = Tokens(database, rights)
-    audit_log = AuditLog(database)
+    tokens, audit_log = Tokens(database, rights), AuditLog(database)
     probe_account = ProbeAccount(database, rights)
     key, fallbacks = settings.secret_key.reveal(), [one.reveal() for one in settings.secret_key_fallbacks]
     google = GoogleSignIn(
@@ -227,8 +231,10 @@ def make(settings: Settings, *, application: str) -> Portal:
         )
     )
     mirror = Mirror(database, busts)
-    crm_sync = CrmSync(database, hubspot, mirror, busts)
-    crm_rereads = CrmRereads(database, hubspot, mirror)
+    crm_sync, crm_rereads = (
+        CrmSync(database, hubspot, mirror, busts),
+        CrmRereads(database, hubspot, mirror),
+    )
     crm_jobs = CrmJobs(
         database,
         crm_sync,
@@ -250,23 +256,18 @@ def make(settings: Settings, *, application: str) -> Portal:
     roster, history = Roster(database), History(database)
     lines, nesting = ReportingLines(database), Nesting(database)
     people_jobs = PeopleJobs(sync, groups, rereads, push, queues, every=settings.people_sync_every)
-    catalogues = Catalogues(database, cache)
-    owners = Owners(database, cache, Standings(database).who_is)
-    metrics = Metrics(
-        cache,
-        [
-            *PeopleMetrics(database, seat_price=SeatPrice.of(settings.seat_price)).metrics(),
-            *CustomerMetrics(database, owners, catalogues).metrics(),
-        ],
-    )
-    snapshots = Snapshots(database, metrics, busts)
+    catalogues, who_is = Catalogues(database, cache), Standings(database).who_is
+    owners = Owners(database, cache, who_is)
+    lists = Lists(database, cache, owners, who_is)
+    editing = Editing(database, busts, mirror, hubspot, catalogues, owners, lists, queues)
+    dashboard = Dashboard(database, cache, busts, owners, catalogues, seat_price=settings.seat_price)
     proofs = Proofs(
         database,
         [
             *DatabaseProbes(database).probes(),
             *RedisProbes(client, sessions, cache=cache_client if settings.cache_redis_url else None).probes(),
-            *CacheProbes(cache, other, busts, database, redis=client).probes(),
-            *HookProbes(other, database, copy, mirror, probe_account).probes(),
+            *CacheProbes(cache, Cache(cache_client), busts, database, redis=client).probes(),
+            *HookProbes(Cache(cache_client), database, copy, mirror, probe_account).probes(),
             *JobProbes(queues, heartbeats, CANARY).probes(),
             *HeaderProbe(http, settings.public_url).probes(),
             *FrontDoor(http, sessions, google, site, probe_account=probe_account).probes(),
@@ -319,9 +320,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         [
             *HealthPages(database, client, queues, heartbeats).routes(),
             *access.routes(),
-            *DashboardPages(
-                metrics, snapshots, Sources(database), removals, pages, checklist=proofs.tally
-            ).routes(),
+            *dashboard.routes(removals, pages, checklist=proofs.tally),
             *ChangePages(history, sync, pages).routes(),
             *SyncPages(
                 SyncLog(database),
@@ -350,6 +349,7 @@ def make(settings: Settings, *, application: str) -> Portal:
                 photos=Photos(directory.impatient(), cache),
                 deals=Portfolios(database, owners, catalogues, cache).of,
             ).routes(),
+            *editing.routes(pages, refresh=crm_rereads.refresh),
             *PushHook(push, people_jobs).routes(),
             *CrmSyncPages(
                 CrmSyncLog(database),
@@ -365,6 +365,12 @@ def make(settings: Settings, *, application: str) -> Portal:
             *HubSpotHook(
                 database, crm_rereads, mirror, crm_jobs, secret=secret, public_url=settings.public_url
             ).routes(),
+            *ListPages(
+                lists, Views(database), owners, catalogues, pages, has_hubspot=settings.has_hubspot
+            ).routes(),
+            *BoardPage(lists, owners, catalogues, pages, has_hubspot=settings.has_hubspot).routes(),
+            *OwnerPages(owners, lists, pages, has_hubspot=settings.has_hubspot).routes(),
+            *CustomersApi(lists, owners, catalogues).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
             *AccountPages(database, sessions, tokens, pages, site).routes(),
             *SessionPages(database, sessions, tokens, rights, pages).routes(),
@@ -410,8 +416,10 @@ def make(settings: Settings, *, application: str) -> Portal:
         mirror=mirror,
         catalogues=catalogues,
         owners=owners,
-        metrics=metrics,
-        snapshots=snapshots,
+        metrics=dashboard.metrics,
+        snapshots=dashboard.snapshots,
+        editing=editing,
+        lists=lists,
         hubspot=hubspot,
         meter=meter,
         crm_sync=crm_sync,
@@ -426,8 +434,9 @@ def make(settings: Settings, *, application: str) -> Portal:
             *people_jobs.jobs(),
             *crm_jobs.jobs(),
             *AccessJobs(accounts, rights, audit_log).jobs(),
+            *editing.jobs(),
             *busts.jobs(),
-            *snapshots.jobs(),
+            *dashboard.jobs(),
             *ReadinessJobs(proofs).jobs(),
         ),
     )
