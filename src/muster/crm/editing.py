@@ -2,6 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 
+from muster.crm.bulk_web import BulkPages
+from muster.crm.bulks import Bulks
 from muster.crm.catalogue import Catalogues
 from muster.crm.edit_web import EditPages
 from muster.crm.edits import Edits
@@ -34,13 +36,16 @@ class Editing:
     ) -> None:
         self.edits = edits = Edits(database, busts, mirror, hubspot, catalogues, owners)
         self.outbox = Outbox(edits, queues)
+        self.bulks = Bulks(database, edits, queues)
+        self._lists = lists
         self._records = Records(database, edits.rows, catalogues, owners)
 
     def jobs(self) -> list[Job]:
-        return [self.outbox.job]
+        return [self.outbox.job, self.bulks.job]
 
     def routes(self, pages: Pages, *, refresh: Callable[[Kind, str], Awaitable[object]]) -> list[Route]:
         return [
             *EditPages(self._records, self.edits, self.outbox, pages, refresh=refresh).routes(),
+            *BulkPages(self.bulks, self._lists, self._records, pages).routes(),
             *RecordApi(self._records, self.edits, self.outbox).routes(),
         ]
