@@ -63,6 +63,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "DATABASE_OWNER_URL": "the same database, as the role that owns its tables; "
         "read by migrate, up and config alone",
         "REDIS_URL": "Redis or Valkey: redis://, rediss:// or unix://",
+        "CACHE_REDIS_URL": "another one, for what is cached alone",
     },
     "People and access": {
         "ALLOWED_DOMAINS": "Workspace domains whose people may sign in, secondary ones too, "
@@ -145,6 +146,7 @@ class Settings:
     database_owner_url: Secret | None = None
     """Of the tables' owner; only for who loads `with_owner`."""
     redis_url: Secret
+    cache_redis_url: Secret | None = None
     allowed_domains: tuple[str, ...]
     admin_emails: tuple[str, ...] = ()
     google_client_id: str
@@ -174,6 +176,11 @@ class Settings:
         return is_loopback(urlsplit(self.google_issuer).hostname or "")
 
     @property
+    def cached_at(self) -> Secret:
+        """The Redis of what is cached."""
+        return self.cache_redis_url or self.redis_url
+
+    @property
     def has_hubspot(self) -> bool:
         """Whether there are customers to read."""
         return bool(self.hubspot_token)
@@ -188,6 +195,7 @@ class Settings:
             "DATABASE_URL": self.database_url,
             OWNER: self.database_owner_url,
             "REDIS_URL": self.redis_url,
+            "CACHE_REDIS_URL": self.cache_redis_url,
         }
         return shown | {name: _without_password(url.reveal()) for name, url in addresses.items() if url}
 
@@ -292,6 +300,11 @@ def _settings(env: FileAwareEnv, *, with_owner: bool = False) -> Settings:
             else None
         ),
         redis_url=Secret(_url(env, "REDIS_URL", None, {"redis", "rediss", "unix"})),
+        cache_redis_url=(
+            Secret(_url(env, "CACHE_REDIS_URL", None, {"redis", "rediss", "unix"}))
+            if env.str("CACHE_REDIS_URL", "")
+            else None
+        ),
         allowed_domains=_matching(env, "ALLOWED_DOMAINS", _DOMAIN, "domains such as acme.com", needed=True),
         admin_emails=_matching(env, "ADMIN_EMAILS", _EMAIL, "e-mail addresses", needed=False),
         google_client_id=_required(env, "GOOGLE_CLIENT_ID", "the OAuth client's id"),

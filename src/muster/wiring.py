@@ -171,7 +171,7 @@ async def portal(settings: Settings, *, application: str) -> AsyncIterator[Porta
 def make(settings: Settings, *, application: str) -> Portal:
     database = Database(settings.database_url.reveal(), application=application)
     client = redis.connect(settings.redis_url.reveal())
-    cache_client = redis.connect_briefly(settings.redis_url.reveal())
+    cache_client = redis.connect_briefly(settings.cached_at.reveal())
     cache = Cache(cache_client)
     busts = Busts(database, cache)
     queues = Queues(settings.redis_url.reveal())
@@ -257,7 +257,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         database,
         [
             *DatabaseProbes(database).probes(),
-            *RedisProbes(client, sessions).probes(),
+            *RedisProbes(client, sessions, cache=cache_client if settings.cache_redis_url else None).probes(),
             *CacheProbes(cache, Cache(cache_client), busts, database, redis=client).probes(),
             *JobProbes(queues, heartbeats, CANARY).probes(),
             *HeaderProbe(http, settings.public_url).probes(),

@@ -60,6 +60,7 @@ class CacheProbes:
         return f"{len(keys)} keys looked at, all end within {LONGEST}; {entries}"
 
     async def busts(self) -> str:
+        await self._cache.size()  # a Redis that is away is another row's matter
         await self._none_has_waited()
         canary = _Canary()
         reads = partial(self._other.get, canary.key, int, canary.sing, tags=[canary.key])
