@@ -30,7 +30,9 @@ STANDINGS = {
 }
 """As people read them."""
 
-_TABS: dict[str, str] = {"": "All", ORPHANED: "Without a live person", **STANDINGS}
+_TABS = {"": "All", ORPHANED: "Without a live person"} | {
+    standing.value: label for standing, label in STANDINGS.items()
+}
 
 
 class ListOwners(ListQuery, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """Saved views: a list with its filters under a name, for oneself or for everybody."""
 
 from datetime import datetime
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -104,10 +105,14 @@ def read(kind: Kind, query: str) -> ListRecords:
         pairs = parse_qsl(urlsplit(f"?{query.removeprefix('?')}").query, max_num_fields=200)
     except ValueError as error:
         raise Invalid("The filters cannot be read; expected them as in the address of a list.") from error
-    several = plural(shape)
-    given = {
-        name: tuple(v for n, v in pairs if n == name) if name in several else value for name, value in pairs
-    }
+    given: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in plural(shape):
+            given[name] = (*given.get(name, ()), value)
+        elif name in given:
+            raise Invalid(f"{name} is given twice.")
+        else:
+            given[name] = value
     asked = decoded(given, shape)
     checked(kind, filter_of(asked))
     return asked

@@ -48,3 +48,6 @@ document.addEventListener("change", (event) => {
 });
 
 for (const region of document.querySelectorAll("[data-live]")) watch(region);
+
+const board = document.querySelector("[data-board]");
+if (board) import("./board.js").then(({ watchBoard }) => watchBoard(board));
