@@ -44,8 +44,11 @@ from muster.crm.mirror import Mirror
 from muster.crm.owners import Owners
 from muster.crm.owners_web import OwnerPages
 from muster.crm.pace import Pace
+from muster.crm.probes import CrmProbes
 from muster.crm.rereads import Rereads as CrmRereads
 from muster.crm.sync import CrmSync
+from muster.crm.sync_log import SyncLog as CrmSyncLog
+from muster.crm.syncs_web import CrmSyncPages
 from muster.crm.views import Views
 from muster.dashboard.overview import Overviews
 from muster.dashboard.web import DashboardPages
@@ -283,6 +286,17 @@ def make(settings: Settings, *, application: str) -> Portal:
                 accounts,
                 every=settings.people_sync_every,
             ).probes(),
+            *CrmProbes(
+                http,
+                hubspot,
+                crm_sync,
+                crm_rereads,
+                meter,
+                every=settings.crm_sync_every,
+                public_url=settings.public_url,
+                secret=secret,
+                has_hubspot=settings.has_hubspot,
+            ).probes(),
         ],
     )
     access = AccessPages(
@@ -330,6 +344,17 @@ def make(settings: Settings, *, application: str) -> Portal:
             ).routes(),
             *editing.routes(pages, refresh=crm_rereads.refresh),
             *PushHook(push, people_jobs).routes(),
+            *CrmSyncPages(
+                CrmSyncLog(database),
+                crm_sync,
+                crm_rereads,
+                crm_jobs,
+                meter,
+                pages,
+                sync_every=settings.crm_sync_every,
+                has_hubspot=settings.has_hubspot,
+                has_webhooks=secret is not None,
+            ).routes(),
             *HubSpotHook(
                 database, crm_rereads, mirror, crm_jobs, secret=secret, public_url=settings.public_url
             ).routes(),
