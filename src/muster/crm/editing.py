@@ -1,0 +1,46 @@
+"""All that changes customers, put together: edits, what waits of them, and acts on many records at once."""
+
+from collections.abc import Awaitable, Callable
+
+from muster.crm.catalogue import Catalogues
+from muster.crm.edit_web import EditPages
+from muster.crm.edits import Edits
+from muster.crm.fields import Kind
+from muster.crm.hubspot import HubSpot
+from muster.crm.lists import Lists
+from muster.crm.mirror import Mirror
+from muster.crm.outbox import Outbox
+from muster.crm.owners import Owners
+from muster.crm.record_api import RecordApi
+from muster.crm.record_page import Records
+from muster.platform.busts import Busts
+from muster.platform.database import Database
+from muster.platform.pages import Pages
+from muster.platform.queue import Job, Queues
+from muster.platform.routes import Route
+
+
+class Editing:
+    def __init__(
+        self,
+        database: Database,
+        busts: Busts,
+        mirror: Mirror,
+        hubspot: HubSpot,
+        catalogues: Catalogues,
+        owners: Owners,
+        lists: Lists,
+        queues: Queues,
+    ) -> None:
+        self.edits = edits = Edits(database, busts, mirror, hubspot, catalogues, owners)
+        self.outbox = Outbox(edits, queues)
+        self._records = Records(database, edits.rows, catalogues, owners)
+
+    def jobs(self) -> list[Job]:
+        return [self.outbox.job]
+
+    def routes(self, pages: Pages, *, refresh: Callable[[Kind, str], Awaitable[object]]) -> list[Route]:
+        return [
+            *EditPages(self._records, self.edits, self.outbox, pages, refresh=refresh).routes(),
+            *RecordApi(self._records, self.edits, self.outbox).routes(),
+        ]
