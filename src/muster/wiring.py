@@ -255,7 +255,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     catalogues, who_is = Catalogues(database, cache), Standings(database).who_is
     owners = Owners(database, cache, who_is)
     lists = Lists(database, cache, owners, who_is)
-    editing = Editing(database, busts, mirror, hubspot, catalogues, owners, lists, queues)
+    editing = Editing(database, cache, busts, mirror, hubspot, catalogues, owners, lists, queues)
     proofs = Proofs(
         database,
         [
