@@ -53,7 +53,9 @@ async def ada(town: Town) -> str:
 
 async def test_who_is_here_is_no_leaver_and_who_is_gone_is_with_all_they_own(town: Town):
     await bens(town)
+    await a_deal(town)
     assert await town.portal.editing.leavers.list_all() == []
+    assert (await town.portal.editing.leavers.count_without_owner())[Kind.DEALS] == 1
 
     ben = await a_leaver(town)
 

@@ -60,7 +60,7 @@ class Leavers:
         owned = await self._owned()
         found: dict[str, list[_Owned]] = {}
         for one in owned:
-            if one.owner_id not in live:
+            if one.owner_id and one.owner_id not in live:
                 found.setdefault(one.owner_id, []).append(one)
         leavers = [_leaver(cards.get(owner_id) or _stranger(owner_id), of) for owner_id, of in found.items()]
         return sorted(
