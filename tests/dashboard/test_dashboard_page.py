@@ -126,11 +126,15 @@ async def test_deals_of_nobody_are_counted_by_currency_and_lead_to_the_leavers(c
     async with customers.town.signed_in("ben@acme.test") as ben:
         seen = await tiles(ben)
         page = (await ben.get("/")).text
+    async with customers.town.signed_in("ada@acme.test") as ada:
+        for_whoever_may_give = (await ada.get("/")).text
 
     assert seen["customers-orphaned_deals"].startswith("Open deals nobody looks after 3 deals 150 EUR open")
     assert "7 USD open" in seen["customers-orphaned_deals"]
     assert 'title="150.50 EUR"' in page
-    assert 'href="/crm/leavers"' in page
+    assert 'href="/crm/leavers"' not in page
+    assert 'href="/crm/leavers"' in for_whoever_may_give
+    assert 'href="/crm/deals?state=open&amp;owner=orphaned"' in page
     assert "1 of 3 owners 1 Suspended" in seen["customers-leavers_with_access"]
     assert "1 of 3 owners" in seen["customers-unmatched_owners"]
 
@@ -222,8 +226,8 @@ async def test_the_page_says_how_the_syncs_stand(people: Town):
         page = (await cy.get("/")).text
         sources = {one["source"]: one for one in (await cy.get("/api/v1/metrics")).json()["sources"]}
 
-    assert re.search(r"Google, read <time[^>]*>just now", page)
-    assert "HubSpot: never read to the end" in page
+    assert re.search(r"Google</a>, read <time[^>]*>just now", page)
+    assert "HubSpot</a>: never read to the end" in page
     assert 'title="the token was revoked"' in page
     assert sources["HubSpot"]["status"] == "refused"
     assert "data-live" not in page.split("<main", 1)[1]

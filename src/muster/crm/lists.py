@@ -41,8 +41,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """What is looked for, as it stands in the address of a list; `FILTERS` says which kind can be asked what.
 
     `owner` is an owner's id, or me, nobody or orphaned. Days are those of UTC, and a range holds both its
-    ends. `stalled` is for so many days without a change. `deal`, `contact` and `company` are ids of records
-    that are associated.
+    ends. `stalled` is for so many days without change or contact. `deal`, `contact` and `company` are ids
+    of records that are associated.
     """
 
     q: str = ""
@@ -485,7 +485,7 @@ def _conditions(scope: _Scope, searched: sql.Composable) -> list[sql.Composable]
         parts.append(_STATES[wanted.state])
     if wanted.stalled is not None:
         until = _today() - timedelta(days=wanted.stalled)
-        parts.append(sql.SQL("modified_at < {}").format(_start_of(until)))
+        parts.append(sql.SQL("GREATEST(modified_at, contacted_at) < {}").format(_start_of(until)))
     parts += [
         sql.SQL("{} = {}").format(sql.Identifier(column), _text(value))
         for column, value in _columns(wanted).items()

@@ -2,7 +2,6 @@
 
 from datetime import date, timedelta
 from decimal import Decimal
-from urllib.parse import urlencode
 
 import msgspec
 
@@ -44,17 +43,6 @@ class Portfolio(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def total(self) -> int:
         return sum(one.deals for one in self.sums)
-
-    @property
-    def href(self) -> str:
-        return (
-            f"/crm/deals?{urlencode({'owner': self.owners[0].id})}" if len(self.owners) == 1 else "/crm/deals"
-        )
-
-    @property
-    def is_orphaned(self) -> bool:
-        """Whether nobody looks after them."""
-        return any(owner.standing.is_orphaning for owner in self.owners)
 
     @property
     def has_access(self) -> bool:

@@ -12,6 +12,7 @@ from muster.access.roles import Permission
 from muster.crm.catalogue import TAG as CATALOGUE
 from muster.crm.catalogue import Catalogues
 from muster.crm.fields import Kind
+from muster.crm.lists import NOBODY, ORPHANED
 from muster.crm.mirror import kind_tag
 from muster.crm.owners import PEOPLE_TAG, Owners, Standing
 from muster.crm.owners import TAG as OWNERS
@@ -22,6 +23,13 @@ STALLED_DAYS = 30
 SHOWN = 12
 OUT = (Standing.SUSPENDED, Standing.ARCHIVED, Standing.DELETED)
 
+
+def _open_deals(**filters: str) -> str:
+    return f"/crm/deals?{urlencode({'state': 'open', **filters})}"
+
+
+_STALLED_DEALS = _open_deals(stalled=str(STALLED_DAYS))
+_ORPHANED_DEALS = _open_deals(owner=ORPHANED)
 _DEALS, _WHO = kind_tag(Kind.DEALS), (OWNERS, PEOPLE_TAG)
 _of_customers = partial(
     Metric, section=Section.CUSTOMERS, source=Source.HUBSPOT, may=Permission.SEE_CUSTOMERS
@@ -44,6 +52,7 @@ class CustomerMetrics:
                 read=self.orphaned_deals,
                 tags=(_DEALS, *_WHO),
                 href="/crm/leavers",
+                href_may=Permission.REASSIGN_CUSTOMERS,
             ),
             _of_customers(
                 id="customers.leavers_with_access",
@@ -67,7 +76,7 @@ class CustomerMetrics:
                 question=f"How many open deals have seen neither change nor contact for {STALLED_DAYS} days?",
                 read=self.stalled_deals,
                 tags=(_DEALS,),
-                href="/crm/deals?stalled=true",
+                href=_STALLED_DEALS,
             ),
             _of_customers(
                 id="customers.without_owner",
@@ -76,6 +85,7 @@ class CustomerMetrics:
                 read=self.without_owner,
                 tags=(kind_tag(Kind.CONTACTS), kind_tag(Kind.COMPANIES), *_WHO),
                 href="/crm/leavers",
+                href_may=Permission.REASSIGN_CUSTOMERS,
             ),
             _of_customers(
                 id="customers.pipeline_by_stage",
@@ -83,7 +93,7 @@ class CustomerMetrics:
                 question="What is open in which stage, and what of it is likely to come?",
                 read=self.pipeline_by_stage,
                 tags=(_DEALS, CATALOGUE),
-                href="/crm/deals",
+                href="/crm/deals?state=open",
                 picture=Picture.PARTS,
             ),
             _of_customers(
@@ -103,7 +113,7 @@ class CustomerMetrics:
             return _NOTHING
         live = [owner.id for owner in owners if not owner.standing.is_orphaning]
         sums = await self._database.rows(_Sum, _ORPHANED, [live])
-        return Value(figures=_counted(sums, name="deals", href="/crm/leavers", is_worry=True))
+        return Value(figures=_counted(sums, name="deals", href=_ORPHANED_DEALS, is_worry=True))
 
     async def leavers_with_access(self) -> Value:
         owners = await self._owners.list_all()
@@ -154,7 +164,7 @@ class CustomerMetrics:
         sums = await self._database.rows(_Sum, _STALLED, [STALLED_DAYS])
         if not sums and not await self._is_synced():
             return _NOTHING
-        return Value(figures=_counted(sums, name="deals", href="/crm/deals?stalled=true"))
+        return Value(figures=_counted(sums, name="deals", href=_STALLED_DEALS))
 
     async def without_owner(self) -> Value:
         owners = await self._owners.list_all()
@@ -164,10 +174,30 @@ class CustomerMetrics:
             return _NOTHING
         return Value(
             figures=[
-                Figure(name="contacts_out", label="Contacts, owner out", value=found.contacts_out),
-                Figure(name="companies_out", label="Companies, owner out", value=found.companies_out),
-                Figure(name="contacts_none", label="Contacts of nobody", value=found.contacts_none),
-                Figure(name="companies_none", label="Companies of nobody", value=found.companies_none),
+                Figure(
+                    name="contacts_out",
+                    label="Contacts, owner out",
+                    value=found.contacts_out,
+                    href=f"/crm/contacts?owner={ORPHANED}",
+                ),
+                Figure(
+                    name="companies_out",
+                    label="Companies, owner out",
+                    value=found.companies_out,
+                    href=f"/crm/companies?owner={ORPHANED}",
+                ),
+                Figure(
+                    name="contacts_none",
+                    label="Contacts of nobody",
+                    value=found.contacts_none,
+                    href=f"/crm/contacts?owner={NOBODY}",
+                ),
+                Figure(
+                    name="companies_none",
+                    label="Companies of nobody",
+                    value=found.companies_none,
+                    href=f"/crm/companies?owner={NOBODY}",
+                ),
             ]
         )
 
@@ -192,7 +222,7 @@ class CustomerMetrics:
                 value=float(one.amount),
                 part=float(one.weighted),
                 unit=one.currency,
-                href=f"/crm/deals?{urlencode({'pipeline': one.pipeline_id, 'stage': one.key})}",
+                href=_open_deals(pipeline=one.pipeline_id, stage=one.key),
             ),
         )
 
@@ -210,7 +240,7 @@ class CustomerMetrics:
                 value=float(one.amount),
                 part=float(one.weighted),
                 unit=one.currency,
-                href=f"/crm/deals?{urlencode({'owner': one.key or 'none'})}",
+                href=_open_deals(owner=one.key or NOBODY),
             ),
         )
 
@@ -330,7 +360,8 @@ GROUP BY currency ORDER BY deals DESC, currency
 _STALLED = """
 SELECT currency, count(*) AS deals, COALESCE(sum(amount), 0) AS amount FROM crm_records
 WHERE kind = 'deals' AND archived_at IS NULL AND NOT is_closed
-    AND GREATEST(modified_at, contacted_at) < now() - make_interval(days => %s)
+    AND GREATEST(modified_at, contacted_at)
+        < date_trunc('day', now(), 'UTC') - make_interval(days => %s)
 GROUP BY currency ORDER BY deals DESC, currency
 """
 """A contact in the future is a meeting that is planned, so such a deal does not stand still."""

@@ -216,6 +216,7 @@ class PeoplePages:
             else None,
             synced_at=await self._sync.synced_at(),
             sees_deals=sees_deals,
+            may_give=request.actor.may(Permission.REASSIGN_CUSTOMERS),
             portfolio=await self._deals(google_id) if sees_deals else None,
             sees_sign_ins=request.actor.may(Permission.SEE_SIGN_INS),
             sees_private=request.actor.may(Permission.SEE_PRIVATE),
