@@ -7,7 +7,7 @@ import msgspec
 from markupsafe import Markup
 
 from muster.dashboard import charts
-from muster.dashboard.metrics import Figure, Newcomer, Picture, Point, Reading, Row, Section
+from muster.dashboard.metrics import Figure, Metric, Newcomer, Picture, Point, Reading, Row, Section, Value
 from muster.platform.actor import Actor
 
 _STEPS = ((1e9, 1e9, "bn"), (1e6, 1e6, "m"), (1e4, 1e3, "k"))
@@ -59,7 +59,27 @@ class Tile(msgspec.Struct, frozen=True, kw_only=True):
         return self.first is None and not self.problem
 
 
-def tile(reading: Reading, actor: Actor, points: Sequence[Point]) -> Tile:
+class Pictures:
+    """Draws each once for as long as its metric says the same: drawing takes most of a page's time."""
+
+    def __init__(self) -> None:
+        self._drawn: dict[str, tuple[Value | None, Markup | None]] = {}
+        self._trends: dict[str, tuple[Sequence[Point], Markup | None]] = {}
+
+    def of(self, reading: Reading) -> Markup | None:
+        known = self._drawn.get(reading.metric.id)
+        if known is None or known[0] != reading.value:
+            known = self._drawn[reading.metric.id] = (reading.value, _drawn(reading))
+        return known[1]
+
+    def trend(self, metric: Metric, points: Sequence[Point]) -> Markup | None:
+        known = self._trends.get(metric.id)
+        if known is None or known[0] != points:
+            known = self._trends[metric.id] = (points, _trend(metric.title, points))
+        return known[1]
+
+
+def tile(reading: Reading, actor: Actor, points: Sequence[Point], pictures: Pictures) -> Tile:
     """As `actor` may see it: without links to what they may not open."""
     metric, value = reading.metric, reading.value
     points = points if metric.is_followed else []
@@ -73,12 +93,12 @@ def tile(reading: Reading, actor: Actor, points: Sequence[Point]) -> Tile:
         section=metric.section,
         first=numbers[0] if numbers else None,
         numbers=numbers[1:],
-        picture=_drawn(reading) if value else None,
+        picture=pictures.of(reading),
         legend=_LEGENDS.get(metric.picture, []),
         months=[(f"{m.month:%B %Y}", m.joined, m.left) for m in value.months] if value else [],
         people=value.people if value else [],
         note=value.note if value else "",
-        trend=_trend(metric.title, points),
+        trend=pictures.trend(metric, points),
         since=_since(points),
         as_of=reading.as_of,
         is_stale=reading.is_stale,

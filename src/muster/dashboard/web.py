@@ -12,7 +12,7 @@ from muster.dashboard.metrics import Figure, Metrics, Month, Newcomer, Reading, 
 from muster.dashboard.people_metrics import HEADCOUNT
 from muster.dashboard.snapshots import Kept, Snapshots
 from muster.dashboard.sources import Sources
-from muster.dashboard.tiles import tile
+from muster.dashboard.tiles import Pictures, tile
 from muster.errors import NotFound
 from muster.people.removals import Removals
 from muster.platform.pages import Pages
@@ -85,6 +85,7 @@ class DashboardPages:
         self._removals = removals
         self._pages = pages
         self._checklist = checklist
+        self._pictures = Pictures()
 
     def routes(self) -> list[Route]:
         nav = Nav(label="Dashboard", icon="dashboard", order=1)
@@ -106,7 +107,7 @@ class DashboardPages:
         readings, trends = await self._metrics.read_with_trends(
             self._metrics.seen_by(actor), self._snapshots.want()
         )
-        tiles = [tile(one, actor, trends.get(one.metric.id, [])) for one in readings]
+        tiles = [tile(one, actor, trends.get(one.metric.id, []), self._pictures) for one in readings]
         health = await self._sources.read()
         return self._pages.render(
             request,
