@@ -751,8 +751,8 @@ async def test_one_that_fails_among_many_is_told_in_its_place(cache: Cache):
     assert [good.asked, bad.asked, absent.asked] == [1, 2, 1]
 
 
-async def test_readers_of_many_and_of_one_share_a_reading(cache: Cache, other: Cache):
-    origin = Origin(7)
+async def test_readers_of_many_and_of_one_share_a_reading(cache: Cache, new_cache: Callable[..., Cache]):
+    origin, other = Origin(7), new_cache()
     origin.hold()
     asking = [
         asyncio.create_task(cache.get("n", int, origin.read)),
