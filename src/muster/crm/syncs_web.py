@@ -98,7 +98,7 @@ class CrmSyncPages:
 
     def routes(self) -> list[Route]:
         see, sync = Permission.SEE_CUSTOMERS, Permission.SYNC_CUSTOMERS
-        nav = Nav(label="HubSpot syncs", icon="syncs", order=24, under="/crm/deals", is_top=False)
+        nav = Nav(label="HubSpot syncs", icon="syncs", order=70, under="/crm/deals", is_top=False)
         one = f"{_PATH}/{{sync_id:int}}"
         return [
             Route(path=_PATH, handler=self.list_syncs, may=see, reads=ListCrmSyncs, nav=nav),
