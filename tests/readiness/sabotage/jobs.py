@@ -62,4 +62,4 @@ async def a_worker_is_of_another_release(siege: Siege) -> AsyncIterator[None]:
 async def a_queue_is_forgotten(siege: Siege) -> AsyncIterator[None]:
     await siege.sql("UPDATE workers SET queues = '{people}'")
     yield
-    await siege.sql("UPDATE workers SET queues = '{people,upkeep}'")
+    await siege.sql("UPDATE workers SET queues = '{people,crm,upkeep}'")
