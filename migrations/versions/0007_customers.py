@@ -28,6 +28,9 @@ CREATE TABLE crm_records (
     is_won        boolean NOT NULL DEFAULT false,
     email         text NOT NULL DEFAULT '',      -- of a contact, folded
     domain        text NOT NULL DEFAULT '',      -- of a company, folded
+    lifecycle     text NOT NULL GENERATED ALWAYS AS (COALESCE(fields ->> 'lifecyclestage', '')) STORED,
+    lead_status   text NOT NULL GENERATED ALWAYS AS (COALESCE(fields ->> 'hs_lead_status', '')) STORED,
+    industry      text NOT NULL GENERATED ALWAYS AS (COALESCE(fields ->> 'industry', '')) STORED,
     contacted_at  timestamptz,                   -- of a deal: notes_last_contacted
     created_at    timestamptz NOT NULL,          -- HubSpot's
     modified_at   timestamptz NOT NULL,          -- HubSpot's
@@ -41,7 +44,13 @@ CREATE TABLE crm_records (
     merged_into   text,                          -- where its id leads
     PRIMARY KEY (kind, id)
 );
-CREATE INDEX crm_records_search ON crm_records USING gin (search_text gin_trgm_ops);
+-- One for each kind: of a single one every word's finds would have to be told apart by kind.
+CREATE INDEX crm_deals_search ON crm_records USING gin (search_text gin_trgm_ops)
+    WHERE kind = 'deals' AND archived_at IS NULL;
+CREATE INDEX crm_contacts_search ON crm_records USING gin (search_text gin_trgm_ops)
+    WHERE kind = 'contacts' AND archived_at IS NULL;
+CREATE INDEX crm_companies_search ON crm_records USING gin (search_text gin_trgm_ops)
+    WHERE kind = 'companies' AND archived_at IS NULL;
 CREATE INDEX crm_records_name ON crm_records (kind, sort_name, id) WHERE archived_at IS NULL;
 CREATE INDEX crm_records_modified ON crm_records (kind, modified_at, id) WHERE archived_at IS NULL;
 CREATE INDEX crm_records_created ON crm_records (kind, created_at, id) WHERE archived_at IS NULL;
@@ -54,8 +63,25 @@ CREATE INDEX crm_deals_amount ON crm_records (COALESCE(amount, '-1000000000000')
     WHERE kind = 'deals' AND archived_at IS NULL;
 CREATE INDEX crm_deals_closes ON crm_records (COALESCE(closes_on, '-infinity'), id)
     WHERE kind = 'deals' AND archived_at IS NULL;
-CREATE INDEX crm_deals_stage ON crm_records (pipeline_id, stage_id)
+-- All that is counted by, in a third of the table's pages: for words that many records hold, and for words
+-- of one or two letters, which have no trigram of their own. An index's row has no room for the longest.
+CREATE INDEX crm_records_scan ON crm_records (kind, owner_id)
+    INCLUDE (id, pipeline_id, stage_id, amount, currency, is_closed, is_won, closes_on, created_at,
+             modified_at, search_text)
+    WHERE archived_at IS NULL AND octet_length(search_text) < 2000;
+CREATE INDEX crm_records_scan_long ON crm_records (kind)
+    WHERE archived_at IS NULL AND octet_length(search_text) >= 2000;
+CREATE STATISTICS crm_records_length ON (octet_length(search_text)) FROM crm_records;
+-- The board's columns from the top, and all that sums are made of.
+CREATE INDEX crm_deals_stage ON crm_records (pipeline_id, stage_id, modified_at, id)
     INCLUDE (owner_id, amount, currency, is_closed, is_won) WHERE kind = 'deals' AND archived_at IS NULL;
+-- What is filtered by, with whose it is, since tabs count that.
+CREATE INDEX crm_contacts_lifecycle ON crm_records (lifecycle, owner_id)
+    WHERE kind = 'contacts' AND archived_at IS NULL;
+CREATE INDEX crm_contacts_lead_status ON crm_records (lead_status, owner_id)
+    WHERE kind = 'contacts' AND archived_at IS NULL;
+CREATE INDEX crm_companies_industry ON crm_records (industry, owner_id)
+    WHERE kind = 'companies' AND archived_at IS NULL;
 
 -- Each association once, in the direction deals → contacts, deals → companies, contacts → companies.
 CREATE TABLE crm_associations (
@@ -188,7 +214,7 @@ CREATE INDEX crm_hooks_at ON crm_hooks (at);
 -- An act on many records at once: previewed, done one by one, and undone on demand.
 CREATE TABLE crm_bulks (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    kind       text NOT NULL,
+    kind       text NOT NULL,                       -- '' where it is on several kinds
     what       text NOT NULL CHECK (what IN ('edit', 'reassign', 'undo')),
     words      text NOT NULL,                       -- as people read it
     query      text NOT NULL DEFAULT '',            -- the list it was made from, as in its address
@@ -197,10 +223,13 @@ CREATE TABLE crm_bulks (
     total      integer NOT NULL,
     asked_at   timestamptz NOT NULL DEFAULT now(),
     ended_at   timestamptz,
+    cancelled_by text NOT NULL DEFAULT '',          -- who had what was left of it dropped
     account_id bigint REFERENCES accounts (id),
     by_email   text NOT NULL,
+    address    text NOT NULL DEFAULT '',
     request_id text NOT NULL DEFAULT ''
 );
+CREATE INDEX crm_bulks_live ON crm_bulks (id) WHERE ended_at IS NULL;
 -- One undo of each.
 CREATE UNIQUE INDEX crm_bulks_undone ON crm_bulks (of_bulk) WHERE of_bulk IS NOT NULL;
 
@@ -218,6 +247,8 @@ CREATE TABLE crm_edits (
     attempts       integer NOT NULL DEFAULT 0,
     next_at        timestamptz NOT NULL DEFAULT now(),
     held_until     timestamptz,                     -- somebody is writing it till then
+    sent_at        timestamptz,                     -- a write was begun, and nobody knows yet what came of it
+    written        jsonb NOT NULL DEFAULT '{}',     -- property → [before, after], as HubSpot took it
     problem        text NOT NULL DEFAULT '',
     problem_fields jsonb NOT NULL DEFAULT '{}',     -- property → what is wrong, in words
     theirs         jsonb NOT NULL DEFAULT '{}',     -- of a conflict: property → what HubSpot has

@@ -27,22 +27,29 @@ from muster.access.session_pages import SessionPages
 from muster.access.settings_page import SettingsPage
 from muster.access.tokens import Tokens
 from muster.access.web import AccessPages
+from muster.crm.board import BoardPage
 from muster.crm.catalogue import Catalogues
 from muster.crm.doctor import HubSpotDoctor
 from muster.crm.doctor import SetUp as HubSpotSetUp
+from muster.crm.editing import Editing
 from muster.crm.hook import HubSpotHook
 from muster.crm.hubspot import HubSpot
 from muster.crm.hubspot_api import HubSpotApi
 from muster.crm.jobs import CrmJobs
+from muster.crm.lists import Lists
+from muster.crm.lists_api import CustomersApi
+from muster.crm.lists_web import ListPages
 from muster.crm.meter import Meter
 from muster.crm.mirror import Mirror
 from muster.crm.owners import Owners
+from muster.crm.owners_web import OwnerPages
 from muster.crm.pace import Pace
 from muster.crm.probes import CrmProbes
 from muster.crm.rereads import Rereads as CrmRereads
 from muster.crm.sync import CrmSync
 from muster.crm.sync_log import SyncLog as CrmSyncLog
 from muster.crm.syncs_web import CrmSyncPages
+from muster.crm.views import Views
 from muster.dashboard.overview import Overviews
 from muster.dashboard.web import DashboardPages
 from muster.people.api import PeopleApi
@@ -129,6 +136,8 @@ class Portal:
     mirror: Mirror
     catalogues: Catalogues
     owners: Owners
+    editing: Editing
+    lists: Lists
     hubspot: HubSpot
     meter: Meter
     crm_sync: CrmSync
@@ -218,8 +227,10 @@ def make(settings: Settings, *, application: str) -> Portal:
         )
     )
     mirror = Mirror(database, busts)
-    crm_sync = CrmSync(database, hubspot, mirror, busts)
-    crm_rereads = CrmRereads(database, hubspot, mirror)
+    crm_sync, crm_rereads = (
+        CrmSync(database, hubspot, mirror, busts),
+        CrmRereads(database, hubspot, mirror),
+    )
     crm_jobs = CrmJobs(
         database,
         crm_sync,
@@ -241,8 +252,10 @@ def make(settings: Settings, *, application: str) -> Portal:
     roster, history = Roster(database), History(database)
     lines, nesting = ReportingLines(database), Nesting(database)
     people_jobs = PeopleJobs(sync, groups, rereads, push, queues, every=settings.people_sync_every)
-    catalogues = Catalogues(database, cache)
-    owners = Owners(database, cache, Standings(database).who_is)
+    catalogues, who_is = Catalogues(database, cache), Standings(database).who_is
+    owners = Owners(database, cache, who_is)
+    lists = Lists(database, cache, owners, who_is)
+    editing = Editing(database, cache, busts, mirror, hubspot, catalogues, owners, lists, queues)
     proofs = Proofs(
         database,
         [
@@ -329,6 +342,7 @@ def make(settings: Settings, *, application: str) -> Portal:
                 nesting=nesting,
                 photos=Photos(directory.impatient(), cache),
             ).routes(),
+            *editing.routes(pages, refresh=crm_rereads.refresh),
             *PushHook(push, people_jobs).routes(),
             *CrmSyncPages(
                 CrmSyncLog(database),
@@ -344,6 +358,12 @@ def make(settings: Settings, *, application: str) -> Portal:
             *HubSpotHook(
                 database, crm_rereads, mirror, crm_jobs, secret=secret, public_url=settings.public_url
             ).routes(),
+            *ListPages(
+                lists, Views(database), owners, catalogues, pages, has_hubspot=settings.has_hubspot
+            ).routes(),
+            *BoardPage(lists, owners, catalogues, pages, has_hubspot=settings.has_hubspot).routes(),
+            *OwnerPages(owners, lists, pages, has_hubspot=settings.has_hubspot).routes(),
+            *CustomersApi(lists, owners, catalogues).routes(),
             *ChecklistPages(database, proofs, pages).routes(),
             *AccountPages(database, sessions, tokens, pages, site).routes(),
             *SessionPages(database, sessions, tokens, rights, pages).routes(),
@@ -389,6 +409,8 @@ def make(settings: Settings, *, application: str) -> Portal:
         mirror=mirror,
         catalogues=catalogues,
         owners=owners,
+        editing=editing,
+        lists=lists,
         hubspot=hubspot,
         meter=meter,
         crm_sync=crm_sync,
@@ -403,6 +425,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             *people_jobs.jobs(),
             *crm_jobs.jobs(),
             *AccessJobs(accounts, rights, audit_log).jobs(),
+            *editing.jobs(),
             *busts.jobs(),
             *ReadinessJobs(proofs).jobs(),
         ),

@@ -19,7 +19,7 @@ from muster.platform.actor import Actor
 from muster.platform.addresses import hostname, is_loopback
 from muster.platform.csrf import Csrf
 from muster.platform.rate_limit import TRYING_TOKENS, Allowance, Limit, caller_at
-from muster.platform.routes import Anyone, Request, Route, as_text, decoded, from_json
+from muster.platform.routes import Anyone, Request, Route, as_text, decoded, from_json, plural
 from muster.platform.sessions import Session, Sessions
 from muster.platform.telemetry import bind, logger
 
@@ -235,29 +235,41 @@ def _check_path(request: Request) -> None:
 
 async def _read(route: Route, request: Request, shape: type[msgspec.Struct]) -> msgspec.Struct:
     if route.method == "GET":
-        _check_once(request.query_params, shape)
-        return decoded(dict(request.query_params), shape)
+        return decoded(_said(request.query_params, shape), shape)
     if request.headers.get("content-type", "").startswith("application/json"):
         return as_text(from_json(await request.body(), shape))
-    _check_once(await form_of(request), shape)
-    fields = await _form(request)
-    return decoded({name: value for name, value in fields.items() if name != csrf.FIELD}, shape)
+    said = _said(await form_of(request), shape) if _is_form(request) else {}
+    return decoded({name: value for name, value in said.items() if name != csrf.FIELD}, shape)
 
 
-def _check_once(given: ImmutableMultiDict[str, Any], shape: type[msgspec.Struct]) -> None:
-    """Refuse what is said twice: whoever looked at it before us may have believed the other one."""
+def _said(given: ImmutableMultiDict[str, Any], shape: type[msgspec.Struct]) -> dict[str, Any]:
+    """The text fields, as a tuple where `shape` takes several. Raises Invalid for what else is said twice:
+    whoever looked at it before us may have believed the other one.
+    """
+    several = plural(shape)
     for name in shape.__struct_encode_fields__:
-        if len(given.getlist(name)) > 1:
+        if name not in several and len(given.getlist(name)) > 1:
             raise Invalid(f"{name} is given twice.")
+    return {
+        name: tuple(one for one in given.getlist(name) if isinstance(one, str) and one)
+        if name in several
+        else value
+        for name, value in given.items()
+        if isinstance(value, str)
+    }
 
 
 async def _form(request: Request) -> dict[str, Any]:
     """The text fields of a form; {} for any other kind of body."""
-    if not request.headers.get("content-type", "").startswith(
-        ("application/x-www-form-urlencoded", "multipart/form-data")
-    ):
+    if not _is_form(request):
         return {}
     return {name: value for name, value in (await form_of(request)).items() if isinstance(value, str)}
+
+
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").startswith(
+        ("application/x-www-form-urlencoded", "multipart/form-data")
+    )
 
 
 async def form_of(request: Request) -> FormData:

@@ -378,12 +378,12 @@ def _row(record: Record) -> dict[str, Any]:
         "stage_id": values.get("dealstage", "") if is_deal else "",
         "amount": _amount(values.get("amount", "")) if is_deal else None,
         "currency": values.get("deal_currency_code", ""),
-        "closes_on": _day(values.get("closedate", "")) if is_deal else None,
+        "closes_on": day_of(values.get("closedate", "")) if is_deal else None,
         "is_closed": values.get("hs_is_closed") == "true",
         "is_won": values.get("hs_is_closed_won") == "true",
         "email": values.get("email", "").casefold() if record.kind is Kind.CONTACTS else "",
         "domain": values.get("domain", "").casefold() if record.kind is Kind.COMPANIES else "",
-        "contacted_at": _moment(values.get("notes_last_contacted", "")),
+        "contacted_at": moment_of(values.get("notes_last_contacted", "")),
         "created_at": record.created_at,
         "modified_at": record.modified_at,
         "archived_at": record.archived_at,
@@ -398,7 +398,7 @@ def _amount(said: str) -> str | None:
     return f"{amount:.2f}" if amount.is_finite() and abs(amount) < _LARGEST else None
 
 
-def _moment(said: str) -> datetime | None:
+def moment_of(said: str) -> datetime | None:
     """A property's moment: ISO 8601, or milliseconds since 1970."""
     try:
         if said.lstrip("-").isdecimal():
@@ -409,9 +409,9 @@ def _moment(said: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _day(said: str) -> str | None:
+def day_of(said: str) -> str | None:
     """HubSpot keeps a date as a moment, and shows its day in UTC."""
-    moment = _moment(said)
+    moment = moment_of(said)
     return moment.astimezone(UTC).date().isoformat() if moment else None
 
 

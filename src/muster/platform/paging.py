@@ -221,7 +221,7 @@ def words(column: sql.Composable, q: str) -> tuple[list[sql.Composable], dict[st
     return parts, {f"word{number}": f"%{_literally(word)}%" for number, word in enumerate(found)}
 
 
-def href(path: str, asked: ListQuery, **over: str | int | bool) -> str:
+def href(path: str, asked: ListQuery, **over: str | int | bool | tuple[str, ...]) -> str:
     """The address of a list, from its start unless `over` says where: only what is not as usual is in it."""
     usual = {field.name: field.default for field in msgspec.structs.fields(type(asked))}
     query = {**msgspec.structs.asdict(asked), "after": "", "before": "", **over}
@@ -230,7 +230,7 @@ def href(path: str, asked: ListQuery, **over: str | int | bool) -> str:
         for name, value in query.items()
         if value is not None and value != usual.get(name)
     }
-    return f"{path}?{urlencode(kept)}" if kept else path
+    return f"{path}?{urlencode(kept, doseq=True)}" if kept else path
 
 
 def links(

@@ -1,9 +1,10 @@
 """Routes are data: from one table come the router, the gate, the navigation and every route's tests."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import functools
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_origin
 
 import msgspec
 from starlette.requests import Request as StarletteRequest
@@ -132,10 +133,18 @@ def from_json(body: bytes, shape: type[Decoded]) -> Decoded:
 
 def as_text(read: Shape) -> Shape:
     """What was read, unless a field holds what is no text: NUL, or half of a character. Raises Invalid."""
-    for value in msgspec.structs.astuple(read):
-        if isinstance(value, str) and ("\0" in value or not _is_whole(value)):
+    for value in _texts(msgspec.structs.astuple(read)):
+        if "\0" in value or not _is_whole(value):
             raise Invalid("A field holds a character that no text has (NUL, or half of one).")
     return read
+
+
+def _texts(values: Iterable[Any]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, tuple):
+            yield from _texts(value)
+        elif isinstance(value, str):
+            yield value
 
 
 def _is_whole(text: str) -> bool:
@@ -146,9 +155,17 @@ def _is_whole(text: str) -> bool:
     return True
 
 
+@functools.cache
+def plural(shape: type[msgspec.Struct]) -> frozenset[str]:
+    """The fields of `shape` that may be said several times."""
+    return frozenset(
+        field.encode_name for field in msgspec.structs.fields(shape) if get_origin(field.type) is tuple
+    )
+
+
 def decoded(fields: dict[str, Any], shape: type[Shape]) -> Shape:
     """Text fields as the struct a route reads. Raises Invalid, naming the field and what it expects."""
-    given = {name: value for name, value in fields.items() if value != ""}
+    given = {name: value for name, value in fields.items() if value not in ("", ())}
     try:
         return as_text(msgspec.convert(given, shape, strict=False))
     except msgspec.ValidationError as error:

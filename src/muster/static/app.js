@@ -41,4 +41,13 @@ addEventListener("pageshow", () => {
   for (const button of document.querySelectorAll("button[aria-disabled]")) button.removeAttribute("aria-disabled");
 });
 
+// Rows that are ticked belong to the form they name; the box at their head ticks all of this page.
+document.addEventListener("change", (event) => {
+  if (!("pickAll" in event.target.dataset)) return;
+  for (const box of document.querySelectorAll("[data-pick]")) box.checked = event.target.checked;
+});
+
 for (const region of document.querySelectorAll("[data-live]")) watch(region);
+
+const board = document.querySelector("[data-board]");
+if (board) import("./board.js").then(({ watchBoard }) => watchBoard(board));

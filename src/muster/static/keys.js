@@ -31,6 +31,7 @@ function onKey(event) {
   else if (event.key === "g") goingSince = event.timeStamp;
   else if (event.key === "j") step(1);
   else if (event.key === "k") step(-1);
+  else if (event.key === "x") pick();
   else if (event.key === "/") search(event);
   else if (event.key === "?") openKeys();
 }
@@ -44,6 +45,11 @@ function step(by) {
   const here = rows.indexOf(document.activeElement);
   const next = here === -1 ? (by > 0 ? 0 : rows.length - 1) : here + by;
   rows[next]?.focus({ focusVisible: true });
+}
+
+/** Ticks the row that has the focus, or takes its tick away. */
+function pick() {
+  document.activeElement.closest("tr")?.querySelector("[data-pick]")?.click();
 }
 
 function search(event) {

@@ -32,14 +32,27 @@ function places(words) {
     .filter((place) => place.label.toLowerCase().includes(wanted));
 }
 
+async function fetchFound(path, asked, signal) {
+  const answer = await fetch(`/api/v1/${path}?${new URLSearchParams(asked)}`, { signal });
+  if (!answer.ok) throw new Error(`the search of ${path} answered ${answer.status}`);
+  return answer.json();
+}
+
 async function people(words, signal) {
-  const answer = await fetch(`/api/v1/people?${new URLSearchParams({ q: words, limit: 8 })}`, { signal });
-  if (!answer.ok) throw new Error(`people search answered ${answer.status}`);
-  const found = await answer.json();
+  const found = await fetchFound("people", { q: words, limit: 8 }, signal);
   return found.people.map(({ id, name, email, title }) => ({
     label: name,
     note: title || email,
     href: `/people/${encodeURIComponent(id)}`,
+  }));
+}
+
+async function customers(words, signal) {
+  const found = await fetchFound("crm/records", { q: words }, signal);
+  return found.records.map(({ kind, id, name, note }) => ({
+    label: name,
+    note,
+    href: `/crm/${kind}/${encodeURIComponent(id)}`,
   }));
 }
 
@@ -55,7 +68,9 @@ function ask() {
 async function add(words) {
   asking = new AbortController();
   try {
-    show([...places(words), ...(await people(words, asking.signal))]);
+    const { signal } = asking;
+    const found = await Promise.all([people(words, signal), customers(words, signal)]);
+    show([...places(words), ...found.flat()]);
     if (!list.childElementCount) hint.textContent = `Nothing and nobody is called “${words}”.`;
   } catch (error) {
     if (error.name !== "AbortError") hint.textContent = "The search cannot be reached just now.";

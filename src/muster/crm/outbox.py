@@ -1,0 +1,50 @@
+"""What waits to be written to HubSpot, written: in the order it was asked for, until it is done."""
+
+from datetime import timedelta
+
+from muster.crm.edit_rows import Status
+from muster.crm.edits import Edits
+from muster.errors import Unavailable
+from muster.platform.queue import Job, Queues, Work
+from muster.platform.telemetry import logger
+
+EVERY = timedelta(seconds=15)
+
+_AT_ONCE = 100
+
+
+class Outbox:
+    def __init__(self, edits: Edits, queues: Queues) -> None:
+        self._edits = edits
+        self._queues = queues
+        self.job = Job(
+            name="crm.outbox",
+            queue="crm",
+            run=self._run,
+            every=EVERY,
+            deadline=timedelta(minutes=30),
+            attempts=1,  # the clock comes round again
+        )
+
+    async def nudge(self, *, request_id: str = "") -> None:
+        """Have it looked at soon. Without Redis it is looked at late: the clock does so as well."""
+        try:
+            await self._queues.nudge(self.job, request_id=request_id)
+        except Unavailable as error:
+            logger.warning("nudge_lost", job=self.job.name, error=str(error))
+
+    async def work_off(self) -> int:
+        """Try each whose turn it is once; how many of them HubSpot has now.
+
+        What is behind another of its record, or in somebody else's hands, is left for the next time.
+        """
+        written, tried = 0, set[int]()
+        while due := [one for one in await self._edits.rows.due(limit=_AT_ONCE) if one not in tried]:
+            for edit_id in due:
+                tried.add(edit_id)
+                edit = await self._edits.send(edit_id)
+                written += bool(edit and edit.status is Status.DONE)
+        return written
+
+    async def _run(self, work: Work) -> None:
+        await self.work_off()
