@@ -186,7 +186,7 @@ class CrmSyncPages:
         )
 
     async def answer_crm_sync(self, request: Request) -> CrmRun:
-        """Show one run: how it stands or ended, what it read and changed, and why it failed."""
+        """Show one run that read customers: how it stands or ended, what it changed, and why it failed."""
         return _plain(await self._log.get(request.path_params["sync_id"]))
 
     async def _spent(self) -> Spent:
