@@ -154,6 +154,7 @@ class Town:
         """What HubSpot has as well."""
         await self.in_step()
         await self.portal.crm_sync.run()
+        await self.portal.meter.flush()
 
     @property
     def owner_url(self) -> str:

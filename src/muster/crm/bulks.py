@@ -1,6 +1,7 @@
 """One act on many records: previewed, done one by one like every other edit, cancelled and undone."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
@@ -21,6 +22,9 @@ from muster.platform.telemetry import logger
 
 MOST = 10_000
 EVERY = timedelta(seconds=15)
+TURN = timedelta(seconds=10)
+"""So long a run goes on before it makes room; runs of the clock would pile up behind one of an hour."""
+
 
 _SIDE_BY_SIDE = 4
 _AT_ONCE = 100
@@ -119,7 +123,7 @@ class Bulks:
             queue="crm",
             run=self._run,
             every=EVERY,
-            deadline=timedelta(hours=4),
+            deadline=timedelta(minutes=5),
             attempts=1,  # the clock comes round again
         )
 
@@ -268,19 +272,30 @@ class Bulks:
 
         When HubSpot cannot take one, the others wait, too: the clock comes round again.
         """
+        while await self._take_turn():
+            pass
+
+    async def _take_turn(self) -> bool:
+        """Work for a while; whether there may be more to do."""
+        ends_at = time.monotonic() + TURN.total_seconds()
         tried: set[int] = set()
         while due := [one for one in await self._due() if one not in tried]:
             tried.update(due)
-            parts = [self._work(due[start::_SIDE_BY_SIDE]) for start in range(_SIDE_BY_SIDE)]
+            parts = [self._work(due[start::_SIDE_BY_SIDE], ends_at) for start in range(_SIDE_BY_SIDE)]
             stalls = await asyncio.gather(*parts)
             await self._end_all()
             if any(stalls):
-                return
+                return False
+            if time.monotonic() > ends_at:
+                return True
         await self._end_all()
+        return False
 
-    async def _work(self, edit_ids: Sequence[int]) -> bool:
+    async def _work(self, edit_ids: Sequence[int], ends_at: float) -> bool:
         """Whether HubSpot could not be had."""
         for edit_id in edit_ids:
+            if time.monotonic() > ends_at:
+                return False
             edit = await self._edits.send(edit_id)
             if edit and edit.status is Status.WAITING:
                 return True
@@ -298,7 +313,8 @@ class Bulks:
                 await _end(tx, bulk_id)
 
     async def _run(self, work: Work) -> None:
-        await self.work_off()
+        if await self._take_turn():
+            await self.nudge(request_id=work.request_id)
 
     # Looking
 

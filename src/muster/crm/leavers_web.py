@@ -129,7 +129,7 @@ class LeaverPages:
             standing=STANDINGS[leaver.card.standing],
             shares=Share,
             chosen=asked.share or (Share.OPEN_DEALS,),
-            asked=asked,
+            given=shares,
             colleagues=colleagues,
             to=next((one for one in colleagues if one.id == asked.to), None),
             plan=plan,
