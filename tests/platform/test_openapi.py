@@ -19,7 +19,9 @@ async def test_the_document_lists_every_route_of_the_api_and_no_page(town: Town)
     assert found["openapi"].startswith("3.1")
     assert found["components"]["securitySchemes"]["session"]["name"] == SESSION_COOKIE
     summaries = [operation["summary"] for path in found["paths"].values() for operation in path.values()]
-    assert all(re.match("(List|Show) ", summary) for summary in summaries), summaries
+    reading = [path["get"]["summary"] for path in found["paths"].values() if "get" in path]
+    assert [one for one in reading if not re.match("(List|Show) ", one)] == []
+    assert [one for one in summaries if one.startswith("May: ")] == []
     assert len(set(summaries)) == len(summaries)
 
 

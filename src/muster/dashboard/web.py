@@ -128,7 +128,7 @@ class DashboardPages:
         )
 
     async def list_metrics(self, request: Request) -> MetricsAnswer:
-        """List the numbers of the first page that you may see, what each is made of and how old it is."""
+        """List every number of the first page that you may see, what it is made of and how old it is."""
         readings = await self._metrics.read(self._metrics.seen_by(request.actor))
         health = await self._sources.read()
         return MetricsAnswer(
@@ -140,7 +140,7 @@ class DashboardPages:
         )
 
     async def show_metric_history(self, request: Request, asked: AskHistory) -> HistoryAnswer:
-        """Show what a metric said on each day."""
+        """List what a metric said at the end of each day."""
         wanted = request.path_params["metric_id"]
         metric = next((one for one in self._metrics.seen_by(request.actor) if one.id == wanted), None)
         if metric is None:
