@@ -10,6 +10,7 @@ import click
 import pytest
 
 from muster.__main__ import main
+from muster.crm.hubspot import SCOPES as HUBSPOT_SCOPES
 from muster.people.google_api import SCOPES
 from muster.readiness.checklist import ROWS, Row
 from muster.settings import MEANINGS, load
@@ -136,6 +137,12 @@ def test_the_scopes_to_delegate_are_those_the_directory_asks_for():
     steps = part((DOCS / "operating.md").read_text("utf-8"), "Google, step by step")
 
     assert set(re.findall(r"https://www\.googleapis\.com/auth/\S+", steps)) == set(SCOPES)
+
+
+def test_the_scopes_to_grant_are_those_hubspot_is_asked_with():
+    steps = part((DOCS / "operating.md").read_text("utf-8"), "HubSpot, step by step")
+
+    assert set(re.findall(r"^ +(crm\.\S+)$", steps, re.MULTILINE)) == set(HUBSPOT_SCOPES)
 
 
 def test_every_metric_is_documented_and_no_other():

@@ -150,6 +150,12 @@ class Town:
         await self.portal.sync.run()
         await self.portal.groups.run()
 
+    async def all_in_step(self) -> None:
+        """What HubSpot has as well."""
+        await self.in_step()
+        await self.portal.crm_sync.run()
+        await self.portal.meter.flush()
+
     @property
     def owner_url(self) -> str:
         """The address of the role that owns the tables."""

@@ -34,7 +34,8 @@ CREATE TABLE crm_records (
     contacted_at  timestamptz,                   -- of a deal: notes_last_contacted
     created_at    timestamptz NOT NULL,          -- HubSpot's
     modified_at   timestamptz NOT NULL,          -- HubSpot's
-    read_at       bigint NOT NULL,               -- of crm_reads, before HubSpot was asked for this
+    read_at       bigint NOT NULL,               -- of crm_reads, before HubSpot was asked for this by id
+    searched_at   bigint NOT NULL DEFAULT 0,     -- the same of a search that told of it, and may be behind
     ties_read_at  bigint NOT NULL DEFAULT 0,     -- the same of its associations, where that changed them
     seen_at       timestamptz NOT NULL DEFAULT now(), -- when HubSpot last said what stands here
     first_seen_at timestamptz NOT NULL DEFAULT now(),

@@ -90,7 +90,7 @@ def migrate() -> None:
 
 @main.group()
 def sync() -> None:
-    """Read from Google now."""
+    """Read from Google or HubSpot now."""
 
 
 @sync.command("people")
@@ -105,6 +105,19 @@ def sync_people(*, full: bool, dry_run: bool) -> None:
 
     if full and dry_run:
         raise click.UsageError("--full and --dry-run exclude each other: a dry run always begins anew")
+    sys.exit(_run(run(_settings("command"), dry_run=dry_run, is_full=full)))
+
+
+@sync.command("crm")
+@click.option("--full", is_flag=True, help="List everything, not only what changed.")
+@click.option("--dry-run", is_flag=True, help="Count what would change, and change nothing.")
+def sync_crm(*, full: bool, dry_run: bool) -> None:
+    """Bring deals, contacts and companies in step with HubSpot.
+
+    Exit status: 0 finished, 1 failed or not believed, 2 could not run.
+    """
+    from muster.commands import sync_crm as run
+
     sys.exit(_run(run(_settings("command"), dry_run=dry_run, is_full=full)))
 
 

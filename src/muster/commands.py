@@ -7,8 +7,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from datetime import UTC
-from typing import Any, Self
+from datetime import UTC, datetime
+from typing import Any, Protocol, Self, TypeVar
 
 import click
 import msgspec
@@ -21,10 +21,11 @@ from muster import __version__
 from muster.access.role_grants import role_named
 from muster.access.roles import GRANTS, Permission, Role
 from muster.access.second_look import NeedsConfirming, SecondLook
-from muster.errors import MusterError, Refusal, VendorError
+from muster.crm.runs import CrmRun
+from muster.errors import MusterError, Refusal, SettingsError, VendorError
 from muster.people.doctor import SETTINGS
-from muster.people.runs import Runs, SyncRun
-from muster.platform.actor import Origin, System
+from muster.people.runs import SyncRun
+from muster.platform.actor import Origin, System, Who
 from muster.platform.step import Standing, Step
 from muster.readiness.proofs import Checked, Judged, Status, tally
 from muster.readiness.web import in_words
@@ -57,7 +58,7 @@ async def sync_people(settings: Settings, *, dry_run: bool, is_full: bool) -> in
     statuses = []
     async with portal(settings, application="muster-command") as made:
         for runs in (made.sync, made.groups):
-            run = await _follow(runs, dry_run=dry_run, is_full=is_full)
+            run = await _follow(runs, _so_far, dry_run=dry_run, is_full=is_full)
             for line in _told(run, held_page=f"{settings.public_url}{HELD_PAGE}"):
                 click.echo(line)
             statuses.append(run.status)
@@ -66,10 +67,42 @@ async def sync_people(settings: Settings, *, dry_run: bool, is_full: bool) -> in
     return 0 if set(statuses) == {"finished"} else 1
 
 
-async def _follow(runs: Runs, *, dry_run: bool, is_full: bool) -> SyncRun:
+async def sync_crm(settings: Settings, *, dry_run: bool, is_full: bool) -> int:
+    """Sync customers: here, or by following the worker's run if it was quicker; the exit status."""
+    async with portal(settings, application="muster-command") as made:
+        if not settings.has_hubspot:
+            raise SettingsError("HUBSPOT_TOKEN is not set; customers are read from HubSpot with it")
+        run = await _follow(made.crm_sync, _customers_so_far, dry_run=dry_run, is_full=is_full)
+        for line in _told_of_customers(run):
+            click.echo(line)
+    return 0 if run.status == "finished" else 1
+
+
+class _Run(Protocol):
+    @property
+    def status(self) -> str: ...
+    @property
+    def finished_at(self) -> datetime | None: ...
+
+
+AnyRun = TypeVar("AnyRun", bound=_Run)
+GivenRun_co = TypeVar("GivenRun_co", covariant=True)
+
+
+class _Runs(Protocol[GivenRun_co]):
+    async def ask(
+        self, *, by: Who, origin: Origin | None = None, dry_run: bool = False, is_full: bool = False
+    ) -> int: ...
+    async def run(self) -> GivenRun_co | None: ...
+    async def get(self, sync_id: int) -> GivenRun_co | None: ...
+
+
+async def _follow(
+    runs: _Runs[AnyRun], so_far: Callable[[AnyRun], str], *, dry_run: bool, is_full: bool
+) -> AnyRun:
     sync_id = await runs.ask(by=_somebody_here(), dry_run=dry_run, is_full=is_full)
-    doing = asyncio.create_task(runs.run())
-    run: SyncRun | None = None
+    doing = asyncio.create_task(_begun(runs))
+    run: AnyRun | None = None
     try:
         with _Progress() as progress:
             while True:
@@ -83,7 +116,7 @@ async def _follow(runs: Runs, *, dry_run: bool, is_full: bool) -> SyncRun:
                 if is_over:
                     doing = _again(doing, runs, run)
                 if is_over or run.status == "running":
-                    progress.show(run)
+                    progress.show(so_far(run))
                 await asyncio.sleep(LOOK_EVERY)
     finally:
         while not (doing.done() or (run and run.finished_at)):
@@ -98,12 +131,18 @@ def _heed_cancelling() -> None:
         raise asyncio.CancelledError
 
 
-def _again(doing: asyncio.Task[SyncRun | None], runs: Runs, run: SyncRun) -> asyncio.Task[SyncRun | None]:
+async def _begun(runs: _Runs[AnyRun]) -> AnyRun | None:
+    return await runs.run()
+
+
+def _again(
+    doing: asyncio.Task[AnyRun | None], runs: _Runs[AnyRun], run: AnyRun
+) -> asyncio.Task[AnyRun | None]:
     """Try to begin ours where another worker was at it; what kept us from it altogether is raised."""
     error = doing.exception()
     if error and not isinstance(error, VendorError):
         raise error
-    return asyncio.create_task(runs.run()) if run.status == "waiting" else doing
+    return asyncio.create_task(_begun(runs)) if run.status == "waiting" else doing
 
 
 class _Progress:
@@ -125,12 +164,12 @@ class _Progress:
         if self._live:
             self._live.stop()
 
-    def show(self, run: SyncRun) -> None:
+    def show(self, so_far: str) -> None:
         if self._live:
-            self._live.update(Text(_so_far(run), style="dim"), refresh=True)
+            self._live.update(Text(so_far, style="dim"), refresh=True)
         elif time.monotonic() - self._said_at >= SAY_EVERY:
             self._said_at = time.monotonic()
-            click.echo(_so_far(run))
+            click.echo(so_far)
 
 
 def _so_far(run: SyncRun) -> str:
@@ -174,6 +213,47 @@ def _besides(run: SyncRun, would: str, held_page: str) -> Iterator[str]:
         yield f"went on with run {run.resumed}, which had broken off"
     if run.reason:
         yield run.reason
+
+
+def _customers_so_far(run: CrmRun) -> str:
+    if run.status == "waiting":
+        return "Customers: waiting for the run that is under way"
+    about = f" of about {run.expected:,}" if run.expected else ""
+    step = f"{run.step}: " if run.step else ""
+    return (
+        f"{step}{run.seen:,} records read{about}, {run.rate:,.0f} records/s, {run.calls:,} calls of HubSpot"
+    )
+
+
+def _told_of_customers(run: CrmRun) -> list[str]:
+    """What a run came to, in a line, and in a second one what else there is to know."""
+    if run.status != "finished":
+        how = "was refused" if run.status == "refused" else run.status
+        advice = ["`muster doctor` says, step by step, what of the set-up with HubSpot is not right."]
+        return [f"The sync of customers {how}: {run.reason}", *(advice if "token" in str(run.reason) else [])]
+    would = "would be " if run.dry_run else ""
+    counts = (
+        f"{run.seen} records in {run.seconds:.1f} s ({run.rate:,.0f}/s): {run.created} {would}created, "
+        f"{run.updated} {would}updated, {run.archived} {would}archived, {run.restored} {would}restored, "
+        f"{run.merged} {would}merged, {run.associations} associations {would}moved, {run.unchanged} unchanged"
+    )
+    besides = "; ".join(_besides_customers(run))
+    return [counts, *([f"  {besides}"] if besides else [])]
+
+
+def _besides_customers(run: CrmRun) -> Iterator[str]:
+    yield "everything was listed" if run.is_full else "what changed since the last run was read"
+    if run.missed:
+        yield f"{run.missed} missed by the listing and read by id"
+    if run.drift:
+        yield f"drift {run.drift}: changes that earlier runs should have known"
+    if run.retried:
+        reasons = ", ".join(f"{times} {code}" for code, times in run.faults.items())
+        yield f"HubSpot failed {run.retried} times and was asked again: {reasons}"
+    if run.waited_seconds >= 1:
+        yield f"waited {run.waited_seconds:.0f} s within HubSpot's limits"
+    if run.resumed:
+        yield f"went on with run {run.resumed}, which had broken off"
 
 
 def _doctor_may_help(run: SyncRun) -> list[str]:

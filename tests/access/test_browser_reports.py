@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 from tests.town import Town
 
+from muster.access.roles import Role
+from muster.platform.actor import System
+
 OLD: dict[str, Any] = {
     "csp-report": {
         "document-uri": "https://portal.example/people?q=secret#x",
@@ -108,3 +111,13 @@ async def test_whoever_sees_settings_sees_reports_and_clears_them(town: Town):
         assert (await ada.post("/admin/reports/cleared")).status_code == 303
         assert "No browser has refused anything" in (await ada.get("/admin/reports")).text
     assert "reports.cleared" in await town.audited()
+
+
+async def test_an_auditor_sees_reports_and_clears_none(town: Town):
+    await send(town, OLD)
+    async with town.signed_in("cy@acme.test") as cy:
+        await town.portal.grants.grant("cy@acme.test", Role.AUDITOR, by=System("tester"))
+
+        assert "/admin/reports/cleared" not in (await cy.get("/admin/reports")).text
+        assert (await cy.post("/admin/reports/cleared")).status_code == 403
+    assert await town.value("SELECT count(*) FROM browser_reports") == 1

@@ -442,8 +442,11 @@ async def test_a_write_whose_answer_is_lost_is_not_sent_twice(town: Town, how: d
     await town.sandbox.hubspot("faults", path=DEALS, method="POST", after_write=True, times=5, **how)
 
     async with client(town, patience=0.5) as hubspot:
-        with pytest.raises(OutcomeUnknown, match="whether it was made is not known"):
+        with pytest.raises(OutcomeUnknown, match="whether it was made is not known") as caught:
             await hubspot.create(Kind.DEALS, {"dealname": "Once"})
+
+    assert bool(caught.value.correlation_id) == ("status" in how)
+    assert str(caught.value).count("HubSpot's reference") == ("status" in how)
 
     assert (await town.sandbox.ask("hubspot"))["counts"]["deals"] == deals + 1
 

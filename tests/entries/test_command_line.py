@@ -212,7 +212,7 @@ def checked(said: str) -> dict[str, dict[str, Any]]:
 
 
 async def test_check_passes_where_everything_runs(town: Town, muster: CommandLine) -> None:
-    await town.in_step()
+    await town.all_in_step()
     async with town.working():
         json_said, table = await at_once(muster, ("check", "--json"), ("check",))
 
@@ -231,7 +231,7 @@ async def test_check_passes_where_everything_runs(town: Town, muster: CommandLin
 async def test_check_fails_where_something_is_wrong_and_says_what_to_do(
     town: Town, muster: CommandLine
 ) -> None:
-    await town.in_step()
+    await town.all_in_step()
     await town.portal.redis.set("foo", "bar")
     async with town.working():
         json_said, table = await at_once(muster, ("check", "--json"), ("check",))

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from tests.town import Town, Visitor, eventually, served
 
-from muster.people.sync_words import in_words
+from muster.platform.pages import in_words
 from muster.settings import Settings
 from muster.wiring import portal
 

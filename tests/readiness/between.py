@@ -59,7 +59,8 @@ class Between:
             headers={
                 name: value
                 for name, value in request.headers.items()
-                if (name in _PASSED_ON or name.startswith("x-goog-")) and name not in self.dropped
+                if (name in _PASSED_ON or name.startswith(("x-goog-", "x-hubspot-")))
+                and name not in self.dropped
             },
         )
         headers = MutableHeaders(raw=[(name.lower(), value) for name, value in answer.headers.raw])

@@ -67,7 +67,12 @@ class BrowserReports:
                 max_body_bytes=32 * 1024,
             ),
             Route(path="/admin/reports", handler=self.show, may=see, nav=nav),
-            Route(path="/admin/reports/cleared", method="POST", handler=self.clear, may=see),
+            Route(
+                path="/admin/reports/cleared",
+                method="POST",
+                handler=self.clear,
+                may=Permission.CLEAR_REPORTS,
+            ),
         ]
 
     async def take(self, request: Request) -> Response:
@@ -86,6 +91,7 @@ class BrowserReports:
             request,
             "browser_reports.html",
             title="Browser reports",
+            may_clear=request.actor.may(Permission.CLEAR_REPORTS),
             reports=await self._database.rows(
                 Kept,
                 """

@@ -23,7 +23,8 @@ class Permission(StrEnum):
     SEE_SESSIONS = "see everybody's sessions and tokens"
     END_SESSIONS = "end anybody's sessions and tokens"
     SEE_AUDIT = "read the audit log"
-    SEE_SETTINGS = "see the settings in force"
+    SEE_SETTINGS = "see the settings in force and what browsers report"
+    CLEAR_REPORTS = "clear what browsers reported"
 
 
 class Role(StrEnum):
@@ -76,6 +77,7 @@ GRANTS: dict[Role, frozenset[Permission]] = {
         Permission.SEE_SESSIONS,
         Permission.END_SESSIONS,
         Permission.SEE_SETTINGS,
+        Permission.CLEAR_REPORTS,
     },
     Role.AUDITOR: _EVERYBODY
     | {

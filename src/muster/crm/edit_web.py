@@ -281,8 +281,8 @@ class EditPages:
             is_form_open=bool(problems or stopped),
             instead_of=stopped.id if stopped else None,
             may_edit=may_edit,
+            may_give=request.actor.may(Permission.REASSIGN_CUSTOMERS),
             types=Type,
-            tied_to=TIES,
         )
 
     async def _said(self, asked: ShowRecord, record_id: str) -> Edit | None:

@@ -238,14 +238,8 @@ class Edits:
         return held
 
     async def _is_being_written(self, edit: Edit) -> bool:
-        """Whether this edit, or another of its record, is in somebody's hands right now."""
-        return bool(
-            await self._database.value(
-                "SELECT EXISTS (SELECT FROM crm_edits WHERE status = 'sending' "
-                "AND held_until > clock_timestamp() AND (id = %s OR (kind = %s AND record_id = %s)))",
-                [edit.id, edit.kind, edit.record_id],
-            )
-        )
+        """Whether this edit, or another of its record, is in somebody's hands right now, or about to be."""
+        return bool(await self._database.value(_IN_HAND, [edit.id, edit.kind, edit.record_id, edit.id]))
 
 
 async def drop_bulk(tx: Transaction, bulk_id: int) -> int:
@@ -269,6 +263,16 @@ _TOO_LATE = {
     True: "It is being written to HubSpot at this moment, or may have been: it cannot be taken back.",
     False: "It is done, or was withdrawn, already.",
 }
+
+_IN_HAND = """
+SELECT EXISTS (
+    SELECT FROM crm_edits WHERE (id = %s OR (kind = %s AND record_id = %s)) AND (
+        (status = 'sending' AND held_until > clock_timestamp())
+        OR (status = 'waiting' AND attempts = 0 AND id < %s AND bulk_id IS NULL
+            AND asked_at > clock_timestamp() - interval '5 seconds')
+    )
+)
+"""
 
 _WITHDRAW = """
 UPDATE crm_edits SET status = 'withdrawn', ended_at = now()

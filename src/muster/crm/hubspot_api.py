@@ -136,11 +136,7 @@ class HubSpotApi:
             except _Failed as failed:
                 self._tally.faults[failed.error.reason] += 1
                 if is_write and failed.is_begun:
-                    raise OutcomeUnknown(
-                        "the change was sent, and whether it was made is not known: "
-                        + str(failed.error).removeprefix(f"{VENDOR}: "),
-                        reason=failed.error.reason,
-                    ) from failed.error
+                    raise _unknown(failed.error) from failed.error
                 attempt += 1
                 wait = _wait(attempt - 1) if failed.wait is None else failed.wait
                 if attempt >= self._attempts or wait > LONGEST_WAIT.total_seconds():
@@ -227,6 +223,15 @@ def decoded(content: bytes, shape: type[Shape]) -> Shape:
         return msgspec.convert(_cleaned(json.loads(content)), shape)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise HubSpotDown(f"an answer that cannot be read: {error}", reason="unreadable") from error
+
+
+def _unknown(error: HubSpotDown) -> OutcomeUnknown:
+    said = str(error).removeprefix(f"{VENDOR}: ")
+    unknown = OutcomeUnknown(
+        f"the change was sent, and whether it was made is not known: {said}", reason=error.reason
+    )
+    unknown.correlation_id = error.correlation_id  # its words have it already
+    return unknown
 
 
 def _read(response: httpx2.Response, shape: type[Shape]) -> Shape:

@@ -236,7 +236,7 @@ class CustomersApi:
         )
 
     async def find_records(self, request: Request, asked: FindRecords) -> RecordsAnswer:
-        """List deals, contacts and companies by words: a few of each kind, those first whose name begins so."""
+        """List deals, contacts and companies by words: a few of each, those first whose name begins so."""
         found = await self._lists.search(asked.q, limit=HITS) if asked.q.strip() else []
         return RecordsAnswer(records=found)
 

@@ -66,6 +66,7 @@ class _Held(msgspec.Struct, frozen=True):
     fields: dict[str, str]
     modified_at: datetime
     read_at: int
+    searched_at: int
     archived_at: datetime | None
     merged_into: str | None
 
@@ -101,8 +102,8 @@ class Mirror:
         judged = await self._judge(tx, kind, records, asked=asked, lags=lags, is_locked=not dry_run)
         if not dry_run:
             told = [one for one in judged.changes if not (is_first_load and one[1] == "created")]
-            await _write(tx, kind, judged.rows, asked)
-            if judged.same and source is not Source.SYNC:
+            await _write(tx, kind, judged.rows, asked, lags=lags)
+            if judged.same and not lags and source is not Source.SYNC:
                 await tx.execute(_SEEN, {"kind": kind, "ids": judged.same, "asked": asked})
             await _note(tx, kind, told, source=source, by=by)
             await self._merge(tx, kind, judged.merges, asked=asked, source=source)
@@ -286,8 +287,10 @@ class _Judged:
             return
         what, differences = _news(before, record)
         is_same = what is None and before.modified_at == record.modified_at
-        is_older = lags and (record.modified_at < before.modified_at or before.merged_into is not None)
-        if before.read_at > asked or is_older:
+        # What search told of at some time was so at that time or before; what is read by id, after.
+        may_be_older = lags or before.searched_at > asked
+        is_older = may_be_older and record.modified_at < before.modified_at
+        if before.read_at > asked or is_older or (lags and before.merged_into):
             self.late.append(record.id)
         elif lags and (before.archived_at or (what and before.modified_at == record.modified_at)):
             self.doubted.append(record.id)
@@ -419,10 +422,13 @@ async def _held(
     return {row.id: row for row in rows}
 
 
-async def _write(tx: Transaction, kind: Kind, rows: Sequence[dict[str, Any]], asked: int) -> None:
+async def _write(
+    tx: Transaction, kind: Kind, rows: Sequence[dict[str, Any]], asked: int, *, lags: bool
+) -> None:
     if rows:
         sent = msgspec.json.encode(rows).decode()
-        await tx.execute(_UPSERT, {"kind": kind, "rows": sent, "asked": asked})
+        numbers = {"read": 0, "searched": asked} if lags else {"read": asked, "searched": 0}
+        await tx.execute(_UPSERT, {"kind": kind, "rows": sent, **numbers})
 
 
 async def _note(
@@ -439,17 +445,19 @@ async def _note(
 
 
 _HELD = """
-SELECT id, fields, modified_at, read_at, archived_at, merged_into FROM crm_records
+SELECT id, fields, modified_at, read_at, searched_at, archived_at, merged_into FROM crm_records
 WHERE kind = %s AND id = ANY(%s) ORDER BY id
 """
 
 _UPSERT = """
 INSERT INTO crm_records AS held (
     kind, id, fields, name, sort_name, search_text, owner_id, pipeline_id, stage_id, amount, currency,
-    closes_on, is_closed, is_won, email, domain, contacted_at, created_at, modified_at, archived_at, read_at
+    closes_on, is_closed, is_won, email, domain, contacted_at, created_at, modified_at, archived_at, read_at,
+    searched_at
 )
 SELECT %(kind)s, id, fields, name, sort_name, search_text, owner_id, pipeline_id, stage_id, amount, currency,
-    closes_on, is_closed, is_won, email, domain, contacted_at, created_at, modified_at, archived_at, %(asked)s
+    closes_on, is_closed, is_won, email, domain, contacted_at, created_at, modified_at, archived_at, %(read)s,
+    %(searched)s
 FROM jsonb_to_recordset(%(rows)s::jsonb) AS said (
     id text, fields jsonb, name text, sort_name text, search_text text, owner_id text, pipeline_id text,
     stage_id text, amount numeric, currency text, closes_on date, is_closed boolean, is_won boolean,
@@ -464,10 +472,12 @@ ON CONFLICT (kind, id) DO UPDATE SET
     closes_on = excluded.closes_on, is_closed = excluded.is_closed, is_won = excluded.is_won,
     email = excluded.email, domain = excluded.domain, contacted_at = excluded.contacted_at,
     created_at = excluded.created_at, modified_at = excluded.modified_at,
-    archived_at = excluded.archived_at, read_at = excluded.read_at,
+    archived_at = excluded.archived_at, read_at = GREATEST(held.read_at, excluded.read_at),
+    searched_at = GREATEST(held.searched_at, excluded.searched_at),
     seen_at = now(), changed_at = now(),
     merged_into = CASE WHEN excluded.archived_at IS NULL THEN NULL ELSE held.merged_into END
-WHERE held.read_at <= excluded.read_at
+WHERE held.read_at <= GREATEST(excluded.read_at, excluded.searched_at)
+    AND (held.modified_at <= excluded.modified_at OR held.searched_at <= excluded.read_at)
 """
 
 _SEEN = """

@@ -1,5 +1,6 @@
 """What waits to be written to HubSpot, written: in the order it was asked for, until it is done."""
 
+import time
 from datetime import timedelta
 
 from muster.crm.edit_rows import Status
@@ -9,6 +10,8 @@ from muster.platform.queue import Job, Queues, Work
 from muster.platform.telemetry import logger
 
 EVERY = timedelta(seconds=15)
+TURN = timedelta(seconds=10)
+"""So long a run goes on before it makes room; runs of the clock would pile up behind a long one."""
 
 _AT_ONCE = 100
 
@@ -22,7 +25,7 @@ class Outbox:
             queue="crm",
             run=self._run,
             every=EVERY,
-            deadline=timedelta(minutes=30),
+            deadline=timedelta(minutes=5),
             attempts=1,  # the clock comes round again
         )
 
@@ -38,13 +41,25 @@ class Outbox:
 
         What is behind another of its record, or in somebody else's hands, is left for the next time.
         """
-        written, tried = 0, set[int]()
+        written, is_over = 0, False
+        while not is_over:
+            more, is_over = await self._take_turn()
+            written += more
+        return written
+
+    async def _take_turn(self) -> tuple[int, bool]:
+        """How many were written, and whether all have been tried."""
+        ends_at, written, tried = time.monotonic() + TURN.total_seconds(), 0, set[int]()
         while due := [one for one in await self._edits.rows.due(limit=_AT_ONCE) if one not in tried]:
             for edit_id in due:
+                if time.monotonic() > ends_at:
+                    return written, False
                 tried.add(edit_id)
                 edit = await self._edits.send(edit_id)
                 written += bool(edit and edit.status is Status.DONE)
-        return written
+        return written, True
 
     async def _run(self, work: Work) -> None:
-        await self.work_off()
+        _, is_over = await self._take_turn()
+        if not is_over:
+            await self.nudge(request_id=work.request_id)

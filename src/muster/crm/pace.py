@@ -12,8 +12,8 @@ from typing import Literal
 
 import msgspec
 
-from muster.crm.hubspot_errors import VENDOR
-from muster.errors import Unavailable, VendorDown
+from muster.crm.hubspot_errors import HubSpotDown
+from muster.errors import Unavailable
 from muster.platform.redis import CACHE, Redis, answering
 
 LONGEST_WAIT = timedelta(seconds=30)
@@ -109,12 +109,10 @@ class Pace:
             self._rates["general"] = general(most, milliseconds)
 
     async def turn(self, bucket: Bucket) -> float:
-        """Wait for one's turn; the seconds it took. Raises VendorDown when that would be too long."""
+        """Wait for one's turn; the seconds it took. Raises HubSpotDown when that would be too long."""
         wait_ms = await self._taken(bucket)
         if wait_ms > LONGEST_WAIT / timedelta(milliseconds=1):
-            raise VendorDown(
-                VENDOR, f"the next call may be made in {wait_ms / 1000:.0f} s only", reason="pace"
-            )
+            raise HubSpotDown(f"the next call may be made in {wait_ms / 1000:.0f} s only", reason="pace")
         if wait_ms:
             await self._sleep(wait_ms / 1000)
         return wait_ms / 1000

@@ -104,7 +104,7 @@ class RecordApi:
 
     def _routes_of(self, kind: Kind) -> list[Route]:
         all_of, change = f"{API}/crm/{kind}", Permission.EDIT_CUSTOMERS
-        one = f"{all_of}/{{record_id:int}}"
+        one = f"{all_of}/{{record_id}}"
 
         def of(handler: Any) -> Handler:
             async def handled(request: Request, *read: Any) -> Response | RecordAnswer:
@@ -138,12 +138,12 @@ class RecordApi:
 
     async def show(self, request: Request, kind: Kind) -> RecordAnswer:
         """A record with what it belongs to and the edits that wait."""
-        record = await self._records.get(kind, str(request.path_params["record_id"]))
+        record = await self._records.get(kind, request.path_params["record_id"])
         return await self._answer(record)
 
     async def edit(self, request: Request, kind: Kind, asked: EditRecord) -> Response:
         """Write fields to HubSpot: 200 once it has them, 202 while that waits, 409 or 422 if it cannot."""
-        record_id = str(request.path_params["record_id"])
+        record_id = request.path_params["record_id"]
         try:
             edit = await self._edits.edit(
                 kind, record_id, asked.fields, asked.before, by=request.actor, origin=request.origin

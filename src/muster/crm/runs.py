@@ -184,6 +184,9 @@ class CrmRuns(ABC):
             CrmRun, _RUN + " WHERE finished_at IS NOT NULL ORDER BY id DESC LIMIT 1"
         )
 
+    async def find_running(self) -> CrmRun | None:
+        return await self._database.row(CrmRun, _RUN + " WHERE status = 'running'")
+
     async def find_whole(self, *, is_full: bool = False) -> CrmRun | None:
         """The newest run that did all it was to do and applied it; with `is_full` one that listed all."""
         return await self._database.row(

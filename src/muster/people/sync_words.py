@@ -85,15 +85,3 @@ def seconds_left(run: SyncRun) -> float | None:
     if run.status != "running" or not run.expected or not run.rate or run.seen >= run.expected:
         return None
     return (run.expected - run.seen) / run.rate
-
-
-def in_words(seconds: float) -> str:
-    """A stretch of time at a glance: "0.4 s", "12 s", "3 min", "1 h 20 min"."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"

@@ -8,7 +8,6 @@ import msgspec
 from starlette.responses import RedirectResponse, Response
 
 from muster.access.roles import Permission
-from muster.people import run_chart
 from muster.people.group_sync import GroupSync
 from muster.people.jobs import PeopleJobs
 from muster.people.push import PushChannels
@@ -17,9 +16,10 @@ from muster.people.rereads import Rereads
 from muster.people.runs import Kind, SyncRun
 from muster.people.sync import PeopleSync
 from muster.people.sync_log import KINDS, RUNS, STATUSES, TRIALS, RunFilter, RunRow, SyncLog
-from muster.people.sync_words import advice_on, faults_of, in_words, seconds_left
+from muster.people.sync_words import advice_on, faults_of, seconds_left
+from muster.platform import run_chart
 from muster.platform.csv import CsvResponse
-from muster.platform.pages import Pages
+from muster.platform.pages import Pages, in_words
 from muster.platform.paging import ListQuery, href, links
 from muster.platform.routes import Nav, Request, Route
 
@@ -130,7 +130,7 @@ class SyncPages:
             ],
             statuses=STATUSES,
             trials=TRIALS,
-            picture=run_chart.columns(last, places=_PICTURED) if len(last) > 1 else None,
+            picture=run_chart.columns(last, places=_PICTURED, called=_called) if len(last) > 1 else None,
             pictured=len(last),
             last=last[-1] if last else None,
             may_sync=may_sync,
@@ -213,6 +213,10 @@ def _shown(run: RunRow) -> Mapping[str, Any]:
         "left": in_words(left) if left is not None else "",
         "is_live": run.status in _LIVE,
     }
+
+
+def _called(run: RunRow) -> str:
+    return f"Sync {run.id}, {run.kind}"
 
 
 def _plain(run: RunRow) -> SyncRun:

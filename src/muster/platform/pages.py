@@ -169,6 +169,18 @@ def age(moment: datetime | None, now: datetime | None = None) -> str:
     return f"{moment:%d %b %Y}".lstrip("0")
 
 
+def in_words(seconds: float) -> str:
+    """A stretch of time at a glance: "0.4 s", "12 s", "3 min", "1 h 20 min"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
 def when(moment: datetime | None) -> Markup:
     if moment is None:
         return Markup("never")

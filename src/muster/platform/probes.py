@@ -96,8 +96,10 @@ class DatabaseProbes:
 
 
 class RedisProbes:
-    def __init__(self, redis: Redis, sessions: Sessions) -> None:
+    def __init__(self, redis: Redis, sessions: Sessions, *, cache: Redis | None = None) -> None:
+        """`cache` is where what is cached has a server of its own."""
         self._redis = redis
+        self._cache = cache
         self._sessions = sessions
 
     def probes(self) -> list[Probe]:
@@ -122,16 +124,11 @@ class RedisProbes:
         return f"append-only file on, last write ok, appendfsync {synced}"
 
     async def policy(self) -> str:
-        with answering():
-            info = await self._redis.info("memory")
-        policy = info.get("maxmemory_policy")
-        if policy != "noeviction":
-            raise Failed(f"maxmemory-policy is {policy}: sessions and jobs may be thrown away")
-        limit = int(info.get("maxmemory", 0))
-        used = int(info["used_memory"]) // 2**20
-        if limit and int(info["used_memory"]) > 0.9 * limit:
-            raise Failed(f"noeviction, but {used} MB of {limit // 2**20} MB are used: writes will be refused")
-        return f"noeviction; {used} MB used of {f'{limit // 2**20} MB' if limit else 'no set limit'}"
+        seen = await _policy(self._redis, "sessions and jobs")
+        if self._cache is None:
+            return seen
+        # Without the word of what was changed, what is outdated would be given out.
+        return f"{seen}; of the cache's server: {await _policy(self._cache, 'words of changes')}"
 
     async def prefixes(self) -> str:
         seen, strangers = 0, []
@@ -176,6 +173,20 @@ class RedisProbes:
         except Unavailable:
             return ""
         return next((str(value) for value in found.values()), "")
+
+
+async def _policy(redis: Redis, kept: str) -> str:
+    """Raises Failed for a server that throws away what it was given, or is about to refuse more."""
+    with answering():
+        info = await redis.info("memory")
+    policy = info.get("maxmemory_policy")
+    if policy != "noeviction":
+        raise Failed(f"maxmemory-policy is {policy}: {kept} may be thrown away")
+    limit = int(info.get("maxmemory", 0))
+    used = int(info["used_memory"]) // 2**20
+    if limit and int(info["used_memory"]) > 0.9 * limit:
+        raise Failed(f"noeviction, but {used} MB of {limit // 2**20} MB are used: writes will be refused")
+    return f"noeviction; {used} MB used of {f'{limit // 2**20} MB' if limit else 'no set limit'}"
 
 
 class JobProbes:

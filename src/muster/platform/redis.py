@@ -57,7 +57,7 @@ def connect_briefly(url: str) -> Redis:
     return Redis.from_url(
         url,
         decode_responses=False,
-        socket_connect_timeout=0.3,
+        socket_connect_timeout=1,  # a process that starts on a busy machine needs some of it for itself
         socket_timeout=0.5,
         health_check_interval=30,
         retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 0),

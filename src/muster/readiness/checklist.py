@@ -20,6 +20,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 DATABASE, REDIS, CACHE, JOBS = "PostgreSQL", "Redis", "Cache", "Jobs and workers"
 DIRECTORY, ACCESS = "Workspace directory", "Sign-in and security"
+HUBSPOT = "HubSpot"
 
 ROWS = (
     Row(
@@ -90,6 +91,13 @@ ROWS = (
         title="Nothing outdated is shown",
         promise="A change is seen by every reader within 2 s, a reading that comes late is not kept, and no bust has waited for a minute.",
         remedy="See that a worker takes the queue `upkeep` (workers.alive), which tells the cache again every few seconds. Until it is understood, empty the cache: redis-cli DEL cache:seq.",
+    ),
+    Row(
+        id="cache.hooks",
+        group=CACHE,
+        title="Changes end what is cached",
+        promise="A change of a person, of a customer's record or of a role ends what is cached of it within 2 s, and is written down so that a crash loses none of it.",
+        remedy="Change people, records and roles through Muster, never in its tables. See that PostgreSQL takes rows into cache_busts and Redis takes scripts (cache.busts), and that all processes have the same REDIS_URL.",
     ),
     Row(
         id="sessions.stored",
@@ -216,5 +224,33 @@ ROWS = (
         title="Held removals",
         promise="A removal too large to be believed unasked is decided within a day.",
         remedy="Open /people/removals and release or reject it.",
+    ),
+    Row(
+        id="hubspot.reachable",
+        group=HUBSPOT,
+        title="HubSpot API",
+        promise="HubSpot answers, accepts the token, and lets it use every scope that is needed.",
+        remedy="Run `muster doctor`: it walks the set-up step by step and says what to click where.",
+    ),
+    Row(
+        id="hubspot.fresh",
+        group=HUBSPOT,
+        title="HubSpot sync",
+        promise="What changed in HubSpot was read within the last three turns, everything was listed within 36 hours, and that found nothing the turns had missed.",
+        remedy="Open /crm/syncs for the reason of the last run; run one with `muster sync crm`, or list everything with `muster sync crm --full`.",
+    ),
+    Row(
+        id="hubspot.allowance",
+        group=HUBSPOT,
+        title="Calls left today",
+        promise="At least a tenth of the calls that HubSpot allows the account in a day is left.",
+        remedy="See on /crm/syncs what Muster's own calls were for; other apps of the account may have used the rest. Raise CRM_SYNC_MINUTES, or buy more calls.",
+    ),
+    Row(
+        id="hubspot.webhooks",
+        group=HUBSPOT,
+        title="Webhooks from HubSpot",
+        promise="A message that HubSpot signed is taken once, at once; a forged, an old and a repeated one are refused; what was named is read again within five minutes.",
+        remedy="See that PUBLIC_URL is the very address HubSpot calls, that no proxy before Muster changes bodies or drops X-HubSpot headers, and that a worker takes the queue `crm`.",
     ),
 )

@@ -1,4 +1,5 @@
 // Editing in place: a click on a value borrows its field from the form of all fields, which works by itself.
+// In the form for many records, whoever types into a field means it to change.
 const form = document.getElementById("edit-form");
 let open;
 
@@ -68,6 +69,13 @@ for (const place of document.querySelectorAll("[data-field]")) {
 
 // What waited is written, or stopped: the values shown are the old ones.
 const edits = document.getElementById("edits");
-new MutationObserver(() => {
-  if (!("live" in edits.dataset) && !open) location.reload();
-}).observe(edits, { attributes: true, attributeFilter: ["data-live"] });
+if (edits) {
+  new MutationObserver(() => {
+    if (!("live" in edits.dataset) && !open) location.reload();
+  }).observe(edits, { attributes: true, attributeFilter: ["data-live"] });
+}
+
+document.addEventListener("input", (event) => {
+  const box = event.target.closest(".change-one")?.querySelector("[name=set]");
+  if (box && box !== event.target) box.checked = true;
+});

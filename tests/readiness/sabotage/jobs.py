@@ -60,6 +60,6 @@ async def a_worker_is_of_another_release(siege: Siege) -> AsyncIterator[None]:
 
 @saboteur("workers.alive", sees="no worker takes the queue upkeep")
 async def a_queue_is_forgotten(siege: Siege) -> AsyncIterator[None]:
-    await siege.sql("UPDATE workers SET queues = '{people}'")
+    await siege.sql("UPDATE workers SET queues = array_remove(queues, 'upkeep')")
     yield
-    await siege.sql("UPDATE workers SET queues = '{people,upkeep}'")
+    await siege.sql("UPDATE workers SET queues = array_append(queues, 'upkeep')")

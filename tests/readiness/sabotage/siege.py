@@ -10,6 +10,7 @@ from datetime import timedelta
 from tests.readiness.between import Between
 from tests.town import Town, eventually
 
+from muster.platform.actor import System
 from muster.platform.database import Database
 from muster.platform.probe import Probe
 from muster.platform.probes import JobProbes
@@ -62,6 +63,10 @@ class Siege:
     async def open_channels(self) -> None:
         await self.town.portal.push.keep_open()
         await eventually(self.town.portal.push.live_since)
+
+    async def list_all_of_hubspot(self) -> None:
+        await self.town.portal.crm_sync.ask(by=System("a test"), is_full=True)
+        await self.town.portal.crm_sync.run()
 
     async def beat(self) -> None:
         await self.town.portal.heartbeats.beat("besieged", queues=ALL_QUEUES, running=0)

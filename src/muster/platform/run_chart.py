@@ -1,22 +1,33 @@
 """A picture of the last runs: how long each took, and how it ended. SVG, coloured by the style sheet."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 from markupsafe import Markup
 
-from muster.people.runs import SyncRun
-from muster.people.sync_words import in_words
+from muster.platform.pages import in_words
 
 _HEIGHT_PX, _LEAST_PX = 56, 3
 
 
-def columns(runs: Sequence[SyncRun], *, places: int) -> Markup:
+class Run(Protocol):
+    @property
+    def status(self) -> str: ...
+    @property
+    def seconds(self) -> float: ...
+
+
+AnyRun = TypeVar("AnyRun", bound=Run)
+
+
+def columns(runs: Sequence[AnyRun], *, places: int, called: Callable[[AnyRun], str]) -> Markup:
     """One column a run, oldest first; the newest stands at the right edge, however few there are."""
     longest = max((run.seconds for run in runs), default=0) or 1
     band = 100 / places
     start = places - len(runs)
     drawn = Markup().join(
-        _column(run, (start + place) * band, band, run.seconds / longest) for place, run in enumerate(runs)
+        _column(run, called(run), (start + place) * band, band, run.seconds / longest)
+        for place, run in enumerate(runs)
     )
     return Markup(
         '<svg class="chart runs" width="100%" height="{height}" role="img" aria-label="{title}">{drawn}'
@@ -29,7 +40,7 @@ def columns(runs: Sequence[SyncRun], *, places: int) -> Markup:
     )
 
 
-def _column(run: SyncRun, x: float, band: float, share: float) -> Markup:
+def _column(run: Run, name: str, x: float, band: float, share: float) -> Markup:
     height = max(_LEAST_PX, round(_HEIGHT_PX * share, 1))
     return Markup(
         '<g class="band" data-status="{status}"><title>{said}</title>'
@@ -37,7 +48,7 @@ def _column(run: SyncRun, x: float, band: float, share: float) -> Markup:
         '<rect class="took" x="{inner}%" y="{y}" width="{width}%" height="{height}" rx="1.5"/></g>'
     ).format(
         status=run.status,
-        said=f"Sync {run.id}, {run.kind}: {run.status} after {in_words(run.seconds)}",
+        said=f"{name}: {run.status} after {in_words(run.seconds)}",
         x=round(x, 2),
         band=round(band, 2),
         full=_HEIGHT_PX,
