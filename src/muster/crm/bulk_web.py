@@ -254,12 +254,12 @@ class BulkPages:
         return await self._undo(request, is_giving=True)
 
     async def answer_bulks(self, request: Request, asked: ListBulks) -> BulksAnswer:
-        """Acts on many records, the newest first."""
+        """List acts on many records, the newest first."""
         bulks = await self._bulks.list_latest(before=asked.before, limit=LISTED + 1)
         return BulksAnswer(bulks=bulks[:LISTED], before=bulks[LISTED - 1].id if len(bulks) > LISTED else None)
 
     async def answer_bulk(self, request: Request) -> BulkAnswer:
-        """An act on many records: how far it is, and what was stopped."""
+        """Show an act on many records: how far it is, and what was stopped."""
         bulk = await self._bulks.get(request.path_params["bulk_id"])
         return BulkAnswer(
             bulk=bulk, stopped=await self._bulks.edits(bulk.id, statuses=_STOPPED, limit=LISTED)

@@ -149,7 +149,7 @@ class LeaverPages:
         return RedirectResponse(f"/crm/bulks/{bulk_id}", status_code=303)
 
     async def answer_leavers(self, request: Request) -> LeaversAnswer:
-        """What people who are gone still own in HubSpot."""
+        """List what people who are gone still own in HubSpot."""
         return LeaversAnswer(leavers=[_told(one) for one in await self._leavers.list_all()])
 
 

@@ -110,7 +110,7 @@ class RecordApi:
             async def handled(request: Request, *read: Any) -> Response | RecordAnswer:
                 return cast("Response | RecordAnswer", await handler(request, kind, *read))
 
-            handled.__doc__ = handler.__doc__
+            handled.__doc__ = handler.__doc__.replace("a record", f"a {kind.one}")
             handled.__name__ = f"{handler.__name__}_{kind.one}"
             return handled
 
@@ -137,12 +137,12 @@ class RecordApi:
         ]
 
     async def show(self, request: Request, kind: Kind) -> RecordAnswer:
-        """A record with what it belongs to and the edits that wait."""
+        """Show a record with what it belongs to and the edits that wait."""
         record = await self._records.get(kind, request.path_params["record_id"])
         return await self._answer(record)
 
     async def edit(self, request: Request, kind: Kind, asked: EditRecord) -> Response:
-        """Write fields to HubSpot: 200 once it has them, 202 while that waits, 409 or 422 if it cannot."""
+        """Edit a record in HubSpot: 200 once it has them, 202 while that waits, 409 or 422 if it cannot."""
         record_id = request.path_params["record_id"]
         try:
             edit = await self._edits.edit(

@@ -127,7 +127,7 @@ class DashboardPages:
         )
 
     async def list_metrics(self, request: Request) -> MetricsAnswer:
-        """Every number of the first page that you may see, what it is made of and how old it is."""
+        """Show every number of the first page that you may see, what it is made of and how old it is."""
         readings = await self._metrics.read(self._metrics.seen_by(request.actor))
         health = await self._sources.read()
         return MetricsAnswer(
@@ -139,7 +139,7 @@ class DashboardPages:
         )
 
     async def show_metric_history(self, request: Request, asked: AskHistory) -> HistoryAnswer:
-        """What a metric said at the end of each day."""
+        """Show what a metric said at the end of each day."""
         wanted = request.path_params["metric_id"]
         metric = next((one for one in self._metrics.seen_by(request.actor) if one.id == wanted), None)
         if metric is None:
