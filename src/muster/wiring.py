@@ -258,7 +258,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     people_jobs = PeopleJobs(sync, groups, rereads, push, queues, every=settings.people_sync_every)
     catalogues, who_is = Catalogues(database, cache), Standings(database).who_is
     owners = Owners(database, cache, who_is)
-    lists = Lists(database, cache, owners, who_is)
+    lists = Lists(database, cache, owners, who_is, synced_at=crm_sync.synced_at)
     editing = Editing(database, cache, busts, mirror, hubspot, catalogues, owners, lists, queues)
     dashboard = Dashboard(database, cache, busts, owners, catalogues, seat_price=settings.seat_price)
     proofs = Proofs(

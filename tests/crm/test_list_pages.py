@@ -465,5 +465,5 @@ async def test_a_token_needs_the_right_to_see_customers(customers: Town, cy: Vis
     assert (
         (await cy.get("/openapi.json"))
         .json()["paths"]["/api/v1/crm/deals"]["get"]["summary"]
-        .startswith("Deals,")
+        .startswith("List deals,")
     )

@@ -1,7 +1,7 @@
 """Deals, contacts and companies as lists: what they are filtered and sorted by, counted, and had in full."""
 
 import hashlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -193,7 +193,17 @@ def _everything(kind: Kind) -> _Scope:
 
 
 class Lists:
-    def __init__(self, database: Database, cache: Cache, owners: Owners, who_is: WhoIs) -> None:
+    def __init__(
+        self,
+        database: Database,
+        cache: Cache,
+        owners: Owners,
+        who_is: WhoIs,
+        *,
+        synced_at: Callable[[], Awaitable[datetime | None]],
+    ) -> None:
+        """`synced_at` is when all that had changed in HubSpot was last read."""
+        self.synced_at = synced_at
         self._database = database
         self._cache = cache
         self._owners = owners
@@ -221,8 +231,6 @@ class Lists:
         if tally.total.count <= FEW:
             source = replace(source, tables=_FENCED.format(everything.condition))
             everything = replace(everything, condition=sql.SQL("true"))
-        elif scope.wanted.q:
-            everything = _wanted(scope, is_walked=True)
         cut = await source.find(self._database, everything, after=after, before=before, limit=limit)
         return Found(rows=cut.rows, after=cut.after, before=cut.before, tally=tally)
 
@@ -283,19 +291,24 @@ class Lists:
         beginning = sql.SQL("sort_name LIKE {}").format(
             pattern(f"{literally(folded(words[:LONGEST_SEARCH]))}%")
         )
-        hits = await self._hits(dict.fromkeys(Kind, beginning), limit)
+        hits = await self._hits(dict.fromkeys(Kind, beginning), limit, fence=sql.SQL(""))
         if len(folded(words)) >= SHORTEST_INSIDE:
             lacking = [kind for kind in Kind if sum(hit.kind is kind for hit in hits) < limit]
-            within = await self._hits(dict.fromkeys(lacking, containing(words)), limit)
+            inside = dict.fromkeys(lacking, containing(words))
+            within = await self._hits(inside, limit, fence=sql.SQL("OFFSET 0"))
             hits += [hit for hit in within if hit not in hits]
         return [hit for kind in Kind for hit in [one for one in hits if one.kind is kind][:limit]]
 
-    async def _hits(self, found: Mapping[Kind, sql.Composable], limit: int) -> list[Hit]:
+    async def _hits(self, found: Mapping[Kind, sql.Composable], limit: int, *, fence: sql.SQL) -> list[Hit]:
         if not found:
             return []
         parts = [
             _HITS.format(
-                kind=sql.Literal(kind.value), note=_NOTES[kind], found=condition, limit=sql.Literal(limit)
+                kind=sql.Literal(kind.value),
+                note=_NOTES[kind],
+                found=condition,
+                fence=fence,
+                limit=sql.Literal(limit),
             )
             for kind, condition in found.items()
         ]
@@ -304,13 +317,6 @@ class Lists:
     async def name_of(self, kind: Kind, record_id: str) -> str | None:
         found: str | None = await self._database.value(
             "SELECT name FROM crm_records WHERE kind = %s AND id = %s", [kind, record_id]
-        )
-        return found
-
-    async def synced_at(self) -> datetime | None:
-        """When a run that read everything that had changed in HubSpot last ended."""
-        found: datetime | None = await self._database.value(
-            "SELECT max(finished_at) FROM crm_syncs WHERE status = 'finished' AND NOT dry_run"
         )
         return found
 
@@ -451,12 +457,8 @@ def _of_owners(parts: Sequence[Part], ids: Sequence[str] | None) -> Sum:
     return Sum.of(parts if ids is None else [part for part in parts if part.owner_id in ids])
 
 
-def _wanted(scope: _Scope, *, is_walked: bool = False) -> Wanted:
-    """Where so many hold the words that a page is soon full, `is_walked` keeps PostgreSQL from their index,
-    with which it would find all of them first.
-    """
-    searched = sql.SQL("(search_text || '')") if is_walked else sql.SQL("search_text")
-    return Wanted(all_of(_conditions(scope, searched)), {}, scope.wanted.sort or USUAL_ORDER[scope.kind])
+def _wanted(scope: _Scope) -> Wanted:
+    return Wanted(all_of(_conditions(scope)), {}, scope.wanted.sort or USUAL_ORDER[scope.kind])
 
 
 def _counted(scope: _Scope) -> sql.Composable:
@@ -469,14 +471,14 @@ def _counted(scope: _Scope) -> sql.Composable:
     return form.format(_wanted(scope).condition)
 
 
-def _conditions(scope: _Scope, searched: sql.Composable) -> list[sql.Composable]:
+def _conditions(scope: _Scope) -> list[sql.Composable]:
     """Values stand in the statement itself: the best plan depends on them."""
     wanted = scope.wanted
     parts: list[sql.Composable] = [
         sql.SQL("kind = {} AND archived_at IS NULL").format(sql.Literal(scope.kind.value))
     ]
     if wanted.q:
-        parts.append(containing(wanted.q, searched))
+        parts.append(containing(wanted.q))
     if scope.owner_ids is not None:
         parts.append(sql.SQL("owner_id = ANY({}::text[])").format(_texts(scope.owner_ids)))
     if wanted.stage:
@@ -667,7 +669,7 @@ _HITS = sql.SQL(
     """
     (SELECT kind, id, name, {note} AS note FROM (
         SELECT kind, id, name, sort_name, amount, currency, domain, fields FROM crm_records
-        WHERE kind = {kind} AND archived_at IS NULL AND {found} OFFSET 0
+        WHERE kind = {kind} AND archived_at IS NULL AND {found} {fence}
     ) AS records ORDER BY sort_name, id LIMIT {limit})
     """
 )
