@@ -71,6 +71,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "ADMIN_EMAILS": "whoever signs in with one of these becomes an administrator",
         "PEOPLE_REMOVAL_PERCENT": "when more of the company than this would leave within an hour, and more than ten people, an administrator is asked first; 0 to 100",  # noqa: E501
         "SESSION_IDLE_MINUTES": "after how long without a request a session ends, 1 to 1440; it ends 24 hours after sign-in anyway",  # noqa: E501
+        "SEAT_PRICE": "what a Workspace account costs a month, as 12.00 EUR; the dashboard then tells unused ones in money",  # noqa: E501
         "PEOPLE_SYNC_MINUTES": "how often the directory is read, 1 to 1440",
     },
     "Google": {
@@ -93,6 +94,8 @@ MEANINGS: dict[str, dict[str, str]] = {
 
 _DOMAIN = re.compile(r"^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
+
+_AMOUNT, _CURRENCY = re.compile(r"^\d{1,7}(\.\d{1,2})?$"), re.compile(r"^[A-Z]{3}$")
 
 _NAMED = re.compile(r"\b[A-Z]{4,}(?:_[A-Z]+)*\b")
 """A setting in an error's words, which name it before anything else."""
@@ -163,6 +166,7 @@ class Settings:
     people_sync_every: timedelta = timedelta(minutes=15)
     crm_sync_every: timedelta = timedelta(minutes=5)
     people_removal_percent: int = 5
+    seat_price: str = ""
     log_level: str = "info"
     trusted_proxies: tuple[str, ...] = ()
 
@@ -325,6 +329,7 @@ def _settings(env: FileAwareEnv, *, with_owner: bool = False) -> Settings:
         people_sync_every=_minutes(env, "PEOPLE_SYNC_MINUTES", 15),
         crm_sync_every=_minutes(env, "CRM_SYNC_MINUTES", 5),
         people_removal_percent=_percent(env, "PEOPLE_REMOVAL_PERCENT", 5),
+        seat_price=_price(env, "SEAT_PRICE"),
         log_level=_log_level(env),
         trusted_proxies=_proxies(env),
     )
@@ -468,6 +473,14 @@ def _percent(env: FileAwareEnv, name: str, default: int) -> int:
     if not 0 <= percent <= 100:
         raise SettingsError(f"{name} is {percent}; expected {expected}")
     return percent
+
+
+def _price(env: FileAwareEnv, name: str) -> str:
+    """An amount and a currency, or nothing."""
+    words = env.str(name, "").split()
+    if words and not (len(words) == 2 and _AMOUNT.match(words[0]) and _CURRENCY.match(words[1])):
+        raise SettingsError(f"{name} is not understood; expected an amount and a currency, as 12.00 EUR")
+    return " ".join(words)
 
 
 def _log_level(env: FileAwareEnv) -> str:

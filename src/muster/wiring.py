@@ -44,14 +44,17 @@ from muster.crm.mirror import Mirror
 from muster.crm.owners import Owners
 from muster.crm.owners_web import OwnerPages
 from muster.crm.pace import Pace
+from muster.crm.portfolio import Portfolios
 from muster.crm.probes import CrmProbes
 from muster.crm.rereads import Rereads as CrmRereads
 from muster.crm.sync import CrmSync
 from muster.crm.sync_log import SyncLog as CrmSyncLog
 from muster.crm.syncs_web import CrmSyncPages
 from muster.crm.views import Views
-from muster.dashboard.overview import Overviews
-from muster.dashboard.web import DashboardPages
+from muster.dashboard.dashboard import Dashboard
+from muster.dashboard.metrics import Metrics
+from muster.dashboard.probes import HookProbes
+from muster.dashboard.snapshots import Snapshots
 from muster.people.api import PeopleApi
 from muster.people.changes_web import ChangePages
 from muster.people.chart import Chart
@@ -136,6 +139,8 @@ class Portal:
     mirror: Mirror
     catalogues: Catalogues
     owners: Owners
+    metrics: Metrics
+    snapshots: Snapshots
     editing: Editing
     lists: Lists
     hubspot: HubSpot
@@ -181,7 +186,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     http = outbound.client(_destinations(settings))
     sessions = Sessions(client, idle=settings.session_idle)
     heartbeats = Heartbeats(database)
-    rights = RightsBook(database, RightsCache(client), groups_of=group_ids_of)
+    rights = RightsBook(database, RightsCache(client), busts, groups_of=group_ids_of)
     accounts = Accounts(
         database, sessions, rights, admin_emails=settings.admin_emails, why_kept_out=why_kept_out
     )
@@ -193,8 +198,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     )
     role_book = RoleBook(database, groups_of=group_ids_of)
     second_look = SecondLook(database, role_book, grants)
-    tokens = Tokens(database, rights)
-    audit_log = AuditLog(database)
+    tokens, audit_log = Tokens(database, rights), AuditLog(database)
     probe_account = ProbeAccount(database, rights)
     key, fallbacks = settings.secret_key.reveal(), [one.reveal() for one in settings.secret_key_fallbacks]
     google = GoogleSignIn(
@@ -243,12 +247,12 @@ def make(settings: Settings, *, application: str) -> Portal:
     forms = Csrf(key, fallbacks)
     site = Site(public_url=settings.public_url, development=settings.environment == "development")
     pages = Pages(forms, sandbox=settings.is_sandbox)
-    copy = DirectoryCopy(database, accounts)
+    copy = DirectoryCopy(database, accounts, busts)
     removals = Removals(database, copy, percent=settings.people_removal_percent)
     rereads = Rereads(database, directory, copy, removals)
     push = PushChannels(database, directory, address=_push_address(settings))
-    sync = PeopleSync(database, directory, copy, removals, accounts, push)
-    groups = GroupSync(database, directory, copy, members_changed=rights.members_changed)
+    sync = PeopleSync(database, directory, copy, removals, accounts, push, busts)
+    groups = GroupSync(database, directory, copy, busts, members_changed=rights.members_changed)
     roster, history = Roster(database), History(database)
     lines, nesting = ReportingLines(database), Nesting(database)
     people_jobs = PeopleJobs(sync, groups, rereads, push, queues, every=settings.people_sync_every)
@@ -256,12 +260,14 @@ def make(settings: Settings, *, application: str) -> Portal:
     owners = Owners(database, cache, who_is)
     lists = Lists(database, cache, owners, who_is)
     editing = Editing(database, cache, busts, mirror, hubspot, catalogues, owners, lists, queues)
+    dashboard = Dashboard(database, cache, busts, owners, catalogues, seat_price=settings.seat_price)
     proofs = Proofs(
         database,
         [
             *DatabaseProbes(database).probes(),
             *RedisProbes(client, sessions, cache=cache_client if settings.cache_redis_url else None).probes(),
             *CacheProbes(cache, Cache(cache_client), busts, database, redis=client).probes(),
+            *HookProbes(Cache(cache_client), database, copy, mirror, probe_account).probes(),
             *JobProbes(queues, heartbeats, CANARY).probes(),
             *HeaderProbe(http, settings.public_url).probes(),
             *FrontDoor(http, sessions, google, site, probe_account=probe_account).probes(),
@@ -314,7 +320,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         [
             *HealthPages(database, client, queues, heartbeats).routes(),
             *access.routes(),
-            *DashboardPages(Overviews(database), removals, pages, checklist=proofs.tally).routes(),
+            *dashboard.routes(removals, pages, checklist=proofs.tally),
             *ChangePages(history, sync, pages).routes(),
             *SyncPages(
                 SyncLog(database),
@@ -341,6 +347,7 @@ def make(settings: Settings, *, application: str) -> Portal:
                 lines=lines,
                 nesting=nesting,
                 photos=Photos(directory.impatient(), cache),
+                deals=Portfolios(database, owners, catalogues, cache).of,
             ).routes(),
             *editing.routes(pages, refresh=crm_rereads.refresh),
             *PushHook(push, people_jobs).routes(),
@@ -409,6 +416,8 @@ def make(settings: Settings, *, application: str) -> Portal:
         mirror=mirror,
         catalogues=catalogues,
         owners=owners,
+        metrics=dashboard.metrics,
+        snapshots=dashboard.snapshots,
         editing=editing,
         lists=lists,
         hubspot=hubspot,
@@ -427,6 +436,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             *AccessJobs(accounts, rights, audit_log).jobs(),
             *editing.jobs(),
             *busts.jobs(),
+            *dashboard.jobs(),
             *ReadinessJobs(proofs).jobs(),
         ),
     )

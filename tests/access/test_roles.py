@@ -298,7 +298,7 @@ async def test_a_thousand_races_leave_nobody_with_what_they_may_no_longer_do(tow
     made = town.portal
     books = [
         made.rights,
-        RightsBook(made.database, RightsCache(made.redis), groups_of=group_ids_of),
+        RightsBook(made.database, RightsCache(made.redis), made.busts, groups_of=group_ids_of),
     ]
     over = asyncio.Event()
 

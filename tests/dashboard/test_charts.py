@@ -6,7 +6,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from markupsafe import Markup
 
-from muster.dashboard.charts import Bar, Month, bars, joined_and_left
+from muster.dashboard.charts import Bar, bars, joined_and_left
+from muster.dashboard.metrics import Month
 
 
 def parse(svg: Markup) -> ET.Element:

@@ -70,7 +70,7 @@ async def test_it_says_that_it_lives_and_what_it_takes(town: Town, start: Start)
 
     seen = await one_alive(town)
 
-    assert (seen.pid, seen.version, seen.queues) == (process.pid, __version__, ["people", "upkeep"])
+    assert (seen.pid, seen.version, seen.queues) == (process.pid, __version__, ["people", "crm", "upkeep"])
     assert seen.memory_bytes > 10_000_000
 
 
@@ -94,7 +94,11 @@ async def test_sigterm_lets_it_finish_what_it_runs(town: Town, start: Start) -> 
     )
     assert await town.portal.heartbeats.list_alive() == []
     counts = await town.portal.queues.counts()
-    assert {queue: states["active"] for queue, states in counts.items()} == {"people": 0, "upkeep": 0}
+    assert {queue: states["active"] for queue, states in counts.items()} == {
+        "people": 0,
+        "crm": 0,
+        "upkeep": 0,
+    }
 
 
 async def test_a_second_signal_stops_it_at_once(town: Town, start: Start, muster: CommandLine) -> None:
@@ -160,4 +164,4 @@ async def test_a_queue_that_does_not_exist_is_refused(muster: CommandLine) -> No
     refused = muster("worker", "--queues", "people,peple")
 
     assert refused.returncode == 2
-    assert "there is no queue 'peple'; expected of people, upkeep" in refused.stderr
+    assert "there is no queue 'peple'; expected of people, crm, upkeep" in refused.stderr

@@ -29,6 +29,7 @@ def sharing_sync(town: Town) -> PeopleSync:
         made.removals,
         made.accounts,
         made.push,
+        made.busts,
         sharing=Sharing(whole_pages=1, slow_page=timedelta(0)),
     )
 

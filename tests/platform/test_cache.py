@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ from tests.readiness.away import nobody, silence
 
 from muster.errors import NotFound, Unavailable, VendorDown, VendorRefused
 from muster.platform import cache_scripts as lua
-from muster.platform.cache import LARGEST_BYTES, LONGEST, SHORTEST, Cache, Room
+from muster.platform.cache import LARGEST_BYTES, LONGEST, SHORTEST, Cache, Cached, Room, Want
 from muster.platform.cache_line import Line
 from muster.platform.redis import Redis, connect_briefly
 
@@ -711,3 +712,84 @@ async def _grow_old(redis: Redis, key: str, age: timedelta) -> None:
     ms = int(age.total_seconds() * 1000)
     for name in ("made_at", "fresh_until"):
         await redis.hincrby(f"cache:v0.1.0:{key}", name, -ms)
+
+
+# Many at once
+
+
+def wanted(origin: Origin, key: str, **how: Any) -> Want[int]:
+    return Want(key=key, shape=int, load=origin.read, **how)
+
+
+async def test_many_come_with_one_trip_each_as_it_stands(cache: Cache, redis: Redis):
+    origins = [Origin(number) for number in range(5)]
+    wants = [wanted(origin, f"n{number}", tags=(f"t{number}",)) for number, origin in enumerate(origins)]
+    assert [one.value for one in values(await cache.get_all(wants))] == [0, 1, 2, 3, 4]
+    origins[3].value = 33
+    await cache.bust("t3")
+    trips = await scripts_run(redis)
+
+    found = values(await cache.get_all(wants[:3]))
+
+    assert await scripts_run(redis) == trips + 1
+    assert [one.value for one in found] == [0, 1, 2]
+    assert [one.value for one in values(await cache.get_all(wants))] == [0, 1, 2, 33, 4]
+    assert [origin.asked for origin in origins] == [1, 1, 1, 2, 1]
+
+
+async def test_one_that_fails_among_many_is_told_in_its_place(cache: Cache):
+    good, bad, absent = Origin(1), Origin(2), Origin(3)
+    bad.error, absent.error = ZeroDivisionError("bad"), NotFound("Nobody here.")
+    wants = [wanted(good, "good"), wanted(bad, "bad"), wanted(absent, "absent", tags=("t",))]
+
+    for _ in range(2):
+        first, second, third = await cache.get_all(wants)
+        assert isinstance(first, Cached)
+        assert first.value == 1
+        assert isinstance(second, ZeroDivisionError)
+        assert isinstance(third, NotFound)
+    assert [good.asked, bad.asked, absent.asked] == [1, 2, 1]
+
+
+async def test_readers_of_many_and_of_one_share_a_reading(cache: Cache, other: Cache):
+    origin = Origin(7)
+    origin.hold()
+    asking = [
+        asyncio.create_task(cache.get("n", int, origin.read)),
+        asyncio.create_task(cache.get_all([wanted(origin, "n"), wanted(Origin(8), "m")])),
+        asyncio.create_task(other.get_all([wanted(origin, "n")])),
+    ]
+    await asyncio.sleep(0.05)
+    origin.open.set()
+    await asyncio.gather(*asking)
+
+    assert origin.asked == 1
+
+
+async def test_whoever_is_ended_while_many_are_read_is_ended(cache: Cache):
+    origin = Origin()
+    origin.hold()
+    asking = asyncio.create_task(cache.get_all([wanted(origin, "n")]))
+    await origin.began.wait()
+    asking.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+
+
+async def test_many_are_read_at_their_origins_while_redis_is_away(new_cache: Callable[..., Cache]):
+    with nobody() as place:
+        away = new_cache(f"redis://{place}")
+        found = values(await away.get_all([wanted(Origin(1), "a"), wanted(Origin(2), "b")]))
+
+    assert [one.value for one in found] == [1, 2]
+
+
+def values(found: list[Cached[int] | Exception]) -> list[Cached[int]]:
+    assert all(isinstance(one, Cached) for one in found), found
+    return [one for one in found if isinstance(one, Cached)]
+
+
+async def scripts_run(redis: Redis) -> int:
+    stats: Any = await redis.info("commandstats")
+    return int(stats.get("cmdstat_evalsha", {"calls": 0})["calls"])

@@ -1,9 +1,14 @@
 """The account that probes use: known by an address that no mail reaches, and without Google's id."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from muster.access.rights import Rights, RightsBook
+from muster.access.roles import Role
 from muster.platform.database import Database
 from muster.platform.probe import Failed
 
+PROBE_LOCK = 7005
 ADDRESS, CHANGING = "probe@muster.invalid", "probe-of-roles@muster.invalid"
 """The second one's roles change while it probes, which would give sessions of the first another id.
 
@@ -29,3 +34,30 @@ class ProbeAccount:
         if rights is None:
             raise Failed(f"the account of probes, {address}, is suspended")
         return rights
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Of two that change its roles at once, one would take what the other has just given."""
+        async with self._database.transaction() as tx:
+            await tx.execute("SELECT pg_advisory_xact_lock(%s)", [PROBE_LOCK])
+            yield
+
+    async def change_role(self, account_id: int, *, is_given: bool) -> None:
+        """Give auditor or take it, by the table: the audit log is no place for a change each minute."""
+        async with self._database.transaction() as tx:
+            if is_given:
+                await tx.execute(_GIVE, [account_id, Role.AUDITOR.value])
+            else:
+                await tx.execute("DELETE FROM account_roles WHERE account_id = %s", [account_id])
+            await self._rights.changed(tx, [account_id])
+
+    async def sees_role(self, account_id: int) -> bool | None:
+        """Whether auditor is seen, through what is cached; None for an account that is suspended."""
+        kept = await self._rights.list_kept([account_id])
+        seen = await self._rights.of(account_id, kept=kept.get(account_id))
+        return None if seen is None else Role.AUDITOR in seen.roles
+
+
+_GIVE = """
+INSERT INTO account_roles (account_id, role, granted_by) VALUES (%s, %s, 'probe') ON CONFLICT DO NOTHING
+"""

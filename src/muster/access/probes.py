@@ -12,8 +12,6 @@ from muster.access.roles import Role
 from muster.platform.database import Database
 from muster.platform.probe import Failed, Probe
 
-PROBE_LOCK = 7005
-
 
 class AccessProbes:
     def __init__(
@@ -49,14 +47,10 @@ class AccessProbes:
         """That a change is seen at once, and that what is cached of anybody is what the database says."""
         account = (await self._probe_account.get(CHANGING)).account_id
         started = time.perf_counter()
-        async with self._database.transaction() as alone:
-            # Of two that probe at once, one would take what the other has just given.
-            await alone.execute("SELECT pg_advisory_xact_lock(%s)", [PROBE_LOCK])
+        async with self._probe_account.alone():
             for is_given in (True, False):
-                await self._change_probe(account, is_given=is_given)
-                kept = await self._rights.list_kept([account])
-                seen = await self._rights.of(account, kept=kept.get(account))
-                if seen is None or (Role.AUDITOR in seen.roles) != is_given:
+                await self._probe_account.change_role(account, is_given=is_given)
+                if await self._probe_account.sees_role(account) is not is_given:
                     raise Failed(f"a role {'given' if is_given else 'taken'} was not seen at once")
         took_ms = (time.perf_counter() - started) * 1000
         # Its own account has just been tried, and somebody else who probes may be changing it by now.
@@ -104,15 +98,6 @@ class AccessProbes:
             )
         )
 
-    async def _change_probe(self, account: int, *, is_given: bool) -> None:
-        """By the table and not by the verbs: the audit log is no place for a change each minute."""
-        async with self._database.transaction() as tx:
-            if is_given:
-                await tx.execute(_GIVE_PROBE, [account, Role.AUDITOR.value])
-            else:
-                await tx.execute("DELETE FROM account_roles WHERE account_id = %s", [account])
-            await self._rights.changed(tx, [account])
-
     async def discovery(self) -> str:
         metadata = await self._google.metadata(fresh=True)
         keys = await self._google.signing_keys(fresh=True)
@@ -123,10 +108,6 @@ class AccessProbes:
         domains = ", ".join(self._allowed_domains)
         return f"{metadata.issuer}, {keys_published}, our client known; {domains} may enter"
 
-
-_GIVE_PROBE = """
-INSERT INTO account_roles (account_id, role, granted_by) VALUES (%s, %s, 'probe') ON CONFLICT DO NOTHING
-"""
 
 _TO_COME = """
 SELECT min(named) FROM unnest(%s::text[]) AS named

@@ -9,6 +9,7 @@ import msgspec
 
 from muster.access.roles import Permission, Role, granted
 from muster.errors import Unavailable
+from muster.platform.busts import Busts
 from muster.platform.database import Database, Statements, Transaction
 from muster.platform.rights_cache import RightsCache
 from muster.platform.telemetry import logger
@@ -18,6 +19,9 @@ GroupsOf = Callable[[Statements, str], Awaitable[Sequence[str]]]
 
 
 _TOLD_AGAIN_AFTER = 0.2
+
+TAG = "roles"
+"""Of what is cached of anybody's roles, beside what they may, which has a cache of its own."""
 
 
 class Rights(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,9 +50,10 @@ class _Holder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RightsBook:
-    def __init__(self, database: Database, cache: RightsCache, *, groups_of: GroupsOf) -> None:
+    def __init__(self, database: Database, cache: RightsCache, busts: Busts, *, groups_of: GroupsOf) -> None:
         self._database = database
         self._cache = cache
+        self._busts = busts
         self._groups_of = groups_of
         self._telling: asyncio.Task[None] | None = None
 
@@ -95,10 +100,12 @@ class RightsBook:
             "INSERT INTO rights_changes (account_id) SELECT unnest(%s::bigint[])", [list(account_ids)]
         )
         tx.after_commit(partial(self._tell, self._cache.forget, account_ids))
+        await self._busts.announce(tx, TAG)
 
     async def changed_for_anybody(self, tx: Transaction) -> None:
         await tx.execute("INSERT INTO rights_changes (account_id) VALUES (NULL)")
         tx.after_commit(partial(self._tell, self._cache.forget_all))
+        await self._busts.announce(tx, TAG)
 
     async def members_changed(self, tx: Transaction) -> None:
         """Somebody came into a group or left one. Told though no group may have a role: one may be given

@@ -11,7 +11,7 @@ from muster.platform.cache import Cache
 from muster.platform.database import Database
 
 TAG = "crm:owners"
-PEOPLE_TAG = "people"
+PEOPLE_TAG = "people"  # as the directory busts it; siblings do not import each other
 
 
 class Standing(StrEnum):

@@ -98,7 +98,7 @@ class CrmSyncPages:
 
     def routes(self) -> list[Route]:
         see, sync = Permission.SEE_CUSTOMERS, Permission.SYNC_CUSTOMERS
-        nav = Nav(label="HubSpot syncs", icon="syncs", order=24, under="/crm/deals", is_top=False)
+        nav = Nav(label="HubSpot syncs", icon="syncs", order=70, under="/crm/deals", is_top=False)
         one = f"{_PATH}/{{sync_id:int}}"
         return [
             Route(path=_PATH, handler=self.list_syncs, may=see, reads=ListCrmSyncs, nav=nav),
@@ -186,7 +186,7 @@ class CrmSyncPages:
         )
 
     async def answer_crm_sync(self, request: Request) -> CrmRun:
-        """Show one run: how it stands or ended, what it read and changed, and why it failed."""
+        """Show one run that read customers: how it stands or ended, what it changed, and why it failed."""
         return _plain(await self._log.get(request.path_params["sync_id"]))
 
     async def _spent(self) -> Spent:

@@ -10,6 +10,8 @@ from datetime import date
 import msgspec
 from markupsafe import Markup
 
+from muster.dashboard.metrics import Month
+
 _LABEL_LENGTH = 34  # the longest label that fits beside its value on a phone
 _ROW_PX, _BAR_PX = 28, 24
 _TOP_PX, _PLOT_PX, _AXIS_PX = 10, 130, 36
@@ -18,17 +20,13 @@ _MONTHS_NAMED = 13  # more names than this run into each other on a phone
 
 
 class Bar(msgspec.Struct, frozen=True):
+    """`part` of the value is marked below it; `words` stand at its end in place of the value."""
+
     label: str
-    value: int
+    value: float
     href: str | None = None
-
-
-class Month(msgspec.Struct, frozen=True):
-    """How many came and went in the month that `month` falls in."""
-
-    month: date
-    joined: int
-    left: int
+    part: float | None = None
+    words: str = ""
 
 
 def bars(points: Sequence[Bar], *, title: str, at_most: int = 12) -> Markup:
@@ -39,6 +37,29 @@ def bars(points: Sequence[Bar], *, title: str, at_most: int = 12) -> Markup:
     return Markup(
         '<svg class="chart" width="100%" height="{height}" role="group" aria-label="{title}">{rows}</svg>'
     ).format(height=len(shown) * _ROW_PX, title=title, rows=rows)
+
+
+def shares(points: Sequence[Bar], *, title: str, at_most: int = 12) -> Markup:
+    """One bar a point, as long as its `part` is of its value; only the first ones where there are more."""
+    rows = Markup().join(_share(point, row * _ROW_PX) for row, point in enumerate(points[:at_most]))
+    return Markup(
+        '<svg class="chart" width="100%" height="{height}" role="group" aria-label="{title}">{rows}</svg>'
+    ).format(height=min(len(points), at_most) * _ROW_PX, title=title, rows=rows)
+
+
+def trend(values: Sequence[float], *, title: str) -> Markup:
+    """A line from the first to the last, as high as the difference between least and most."""
+    least, most = min(values), max(values)
+    height = (most - least) or 1
+    # A line that never moved lies in the middle.
+    points = " ".join(
+        f"{i * 100 / (len(values) - 1):.1f},{(most - value) / height * 20 + 2 if most > least else 12:.1f}"
+        for i, value in enumerate(values)
+    )
+    return Markup(
+        '<svg class="trend" viewBox="0 0 100 24" preserveAspectRatio="none" role="img" aria-label="{title}">'
+        '<polyline points="{points}" vector-effect="non-scaling-stroke"/></svg>'
+    ).format(title=title, points=points)
 
 
 def joined_and_left(months: Sequence[Month], *, title: str) -> Markup:
@@ -69,26 +90,60 @@ def _folded(points: Sequence[Bar], at_most: int) -> list[Bar]:
     if len(points) <= at_most:
         return list(points)
     rest = points[at_most - 1 :]
-    return [*points[: at_most - 1], Bar(f"{len(rest)} others", sum(point.value for point in rest))]
+    parts = [point.part for point in rest if point.part is not None]
+    together = Bar(f"{len(rest)} others", sum(one.value for one in rest), part=sum(parts) if parts else None)
+    return [*points[: at_most - 1], together]
 
 
-def _bar(point: Bar, y: int, peak: int) -> Markup:
+def _bar(point: Bar, y: int, peak: float) -> Markup:
     # A bar too thin to see would say "none".
     width = max(point.value / peak * 100, 0.5) if point.value else 0
     row = Markup(
         '<title>{label}: {value}</title><rect class="hit" y="{y}" width="100%" height="{height}"/>'
-        '<rect class="bar" y="{y}" width="{width}%" height="{height}" rx="4"/>'
+        '<rect class="bar" y="{y}" width="{width}%" height="{height}" rx="4"/>{part}'
         '<text class="bar-label" x="8" y="{text_y}">{short}</text>'
         '<text x="100%" dx="-8" y="{text_y}" text-anchor="end">{value}</text>'
     ).format(
         label=point.label,
         short=_shortened(point.label),
-        value=f"{point.value:,}",
+        value=point.words or f"{point.value:,.0f}",
+        y=y,
+        text_y=y + 16,
+        width=round(width, 1),
+        height=_BAR_PX,
+        part=_part(point.part / peak * 100, y) if point.part and point.part > 0 < peak else "",
+    )
+    return _led(row, point)
+
+
+def _part(width: float, y: int) -> Markup:
+    """Below the bar's words, which must stay readable."""
+    return Markup('<rect class="part" y="{}" width="{}%" height="3" rx="1.5"/>').format(
+        y + _BAR_PX - 3, round(width, 1)
+    )
+
+
+def _share(point: Bar, y: int) -> Markup:
+    width = 100 * (point.part or 0) / point.value if point.value else 0
+    row = Markup(
+        '<title>{label}: {words}</title><rect class="track" y="{y}" width="100%" height="{height}" rx="4"/>'
+        '<rect class="bar" y="{y}" width="{width}%" height="{height}" rx="4"/>'
+        '<text class="bar-label" x="8" y="{text_y}">{short}</text>'
+        '<text x="100%" dx="-8" y="{text_y}" text-anchor="end">{words}</text>'
+    ).format(
+        label=point.label,
+        short=_shortened(point.label),
+        words=point.words,
         y=y,
         text_y=y + 16,
         width=round(width, 1),
         height=_BAR_PX,
     )
+    return _led(row, point)
+
+
+def _led(row: Markup, point: Bar) -> Markup:
+    """Within a link, where there is somewhere to go."""
     if point.href is None:
         return Markup("<g>{}</g>").format(row)
     return Markup('<a href="{}">{}</a>').format(point.href, row)

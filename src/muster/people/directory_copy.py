@@ -20,6 +20,8 @@ from muster.people.google_directory import Gone
 from muster.people.google_user import Record
 from muster.people.history import KINDS_OF_CHANGE
 from muster.people.person import GONE, HERE, Person, Status
+from muster.people.tags import PEOPLE
+from muster.platform.busts import Busts
 from muster.platform.database import Database, Statements, Transaction
 
 Source = Literal["listing", "push", "confirmed", "released"]
@@ -212,9 +214,10 @@ class _Known(msgspec.Struct, frozen=True):
 
 
 class DirectoryCopy:
-    def __init__(self, database: Database, accounts: Accounts) -> None:
+    def __init__(self, database: Database, accounts: Accounts, busts: Busts) -> None:
         self._database = database
         self._accounts = accounts
+        self._busts = busts
 
     async def number(self) -> int:
         """A number of `directory_reads`, to be taken before Google is asked."""
@@ -240,7 +243,13 @@ class DirectoryCopy:
             await self.alone(tx)
             for one in news:
                 await self._settle(tx, one, occasion, settled)
+        if (settled.created or settled.updated) and not occasion.dry_run:
+            await self.bust(tx)
         return settled
+
+    async def bust(self, tx: Transaction) -> None:
+        """Have whatever shows people read anew once `tx` is committed."""
+        await self._busts.announce(tx, PEOPLE)
 
     async def remove(self, tx: Transaction, absent: Sequence[Absent], occasion: Occasion) -> list[str]:
         """Mark as gone whoever has not been read again since Google was asked; their ids."""
@@ -259,6 +268,8 @@ class DirectoryCopy:
         await tx.execute(_TELL_OF_LEAVERS, parameters)
         removed = await tx.column(_MARK_GONE, parameters)
         await self._accounts.suspend(tx, removed, because="is not in the company's directory any more")
+        if removed:
+            await self.bust(tx)
         return removed
 
     async def _settle(self, tx: Transaction, news: News, occasion: Occasion, settled: Settled) -> None:

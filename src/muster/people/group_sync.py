@@ -16,6 +16,8 @@ from muster.errors import VendorRefused
 from muster.people.directory_copy import DirectoryCopy
 from muster.people.google_directory import GoogleDirectory, GoogleGroup, GoogleMember, PageTokenRefused
 from muster.people.runs import Claim, ListingNotBelieved, Runs, note_costs
+from muster.people.tags import GROUPS
+from muster.platform.busts import Busts
 from muster.platform.database import Database, Transaction
 from muster.platform.folding import folded
 from muster.platform.tally import Tally
@@ -55,6 +57,7 @@ class GroupSync(Runs):
         database: Database,
         directory: GoogleDirectory,
         copy: DirectoryCopy,
+        busts: Busts,
         *,
         members_changed: Callable[[Transaction], Awaitable[None]],
     ) -> None:
@@ -62,6 +65,7 @@ class GroupSync(Runs):
         super().__init__(database)
         self._directory = directory
         self._copy = copy
+        self._busts = busts
         self._members_changed = members_changed
 
     @override
@@ -89,6 +93,8 @@ class GroupSync(Runs):
             async with self._database.transaction() as tx:
                 await self.hold(tx, run)
                 written = await _write_groups(tx, new, dry_run=run.dry_run)
+                if (written.created or written.updated) and not run.dry_run:
+                    await self._busts.announce(tx, GROUPS)
                 await tx.execute(
                     """
                     UPDATE people_syncs SET pages = pages + 1, seen = seen + %s, created = created + %s,
@@ -129,6 +135,7 @@ class GroupSync(Runs):
                 await tx.execute(_EMPTY, {"ids": unseen, "sync_id": run.id})
                 if unseen:
                     await self._members_changed(tx)
+                    await self._busts.announce(tx, GROUPS)
             await tx.execute("UPDATE people_syncs SET removed = %s WHERE id = %s", [len(unseen), run.id])
 
     async def _read_members(self, run: Claim, directory: GoogleDirectory, tally: Tally) -> str | None:
@@ -153,8 +160,11 @@ class GroupSync(Runs):
                 async with self._database.transaction(deadline=DEADLINE) as tx:
                     await self.hold(tx, run)
                     if group.is_believable(members):
-                        if await _write_members(tx, run, group, members):
+                        written = await _write_members(tx, run, group, members)
+                        if written.added or written.removed:
                             await self._members_changed(tx)
+                        if written.rows:
+                            await self._busts.announce(tx, GROUPS)
                     else:
                         short += 1
                         await tx.execute(
@@ -199,11 +209,10 @@ async def _write_groups(tx: Transaction, groups: Sequence[GoogleGroup], *, dry_r
     return _Written(created=len(groups) - known, updated=differing)
 
 
-async def _write_members(tx: Transaction, run: Claim, group: _Due, members: Sequence[GoogleMember]) -> bool:
-    """Write the difference, also into the history of whoever came or went, unless this is the first look.
-
-    False if there was none.
-    """
+async def _write_members(
+    tx: Transaction, run: Claim, group: _Due, members: Sequence[GoogleMember]
+) -> "_Members":
+    """Write the difference, also into the history of whoever came or went, unless this is the first look."""
     known = {member.id or member.email: member for member in members}
     counts = await tx.row(
         _Members,
@@ -219,7 +228,7 @@ async def _write_members(tx: Transaction, run: Claim, group: _Due, members: Sequ
         },
     )
     if counts is None or not (counts.added or counts.removed):
-        return False
+        return counts or _Members(0, 0, 0)
     await tx.execute(
         """
         UPDATE people_syncs SET members_added = members_added + %s, members_removed = members_removed + %s
@@ -227,12 +236,15 @@ async def _write_members(tx: Transaction, run: Claim, group: _Due, members: Sequ
         """,
         [counts.added, counts.removed, run.id],
     )
-    return True
+    return counts
 
 
 class _Members(msgspec.Struct, frozen=True):
+    """`rows` are all that were written: somebody's role may have changed, too."""
+
     added: int
     removed: int
+    rows: int
 
 
 _SENT = sql.SQL(
@@ -336,5 +348,6 @@ WITH sent AS (
     UPDATE groups SET members_read_at = now(), members_due = false, members_short = NULL
     WHERE google_id = %(group_id)s
 )
-SELECT (SELECT count(*) FROM added WHERE is_new) AS added, (SELECT count(*) FROM removed) AS removed
+SELECT (SELECT count(*) FROM added WHERE is_new) AS added, (SELECT count(*) FROM removed) AS removed,
+    (SELECT count(*) FROM added) + (SELECT count(*) FROM removed) AS rows
 """

@@ -12,7 +12,7 @@ from psycopg.errors import DataError
 
 from muster.errors import Invalid, NotFound
 from muster.people.history import people_as_of
-from muster.people.person import GONE, Email, Phone, Status
+from muster.people.person import GONE, HERE, Email, Phone, Status
 from muster.platform.database import Database, Statements
 from muster.platform.paging import NOT_OURS, Cursor
 from muster.platform.search import containing, literally, pattern
@@ -81,7 +81,9 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """What is looked for. `status` is a Status, or empty for everybody who has not been removed.
 
     `org_unit` means what is below it, too; `manager` is any address of one; `admins` leaves out all others.
-    With `as_of` everybody is as they were known then.
+    `two_step` is "on" or "off". With `idle_days` there are only those whose account nobody has used for so
+    long, though it may be; who has never signed in counts from when the account was made. With `as_of`
+    everybody is as they were known then.
     """
 
     q: str = ""
@@ -90,13 +92,28 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     org_unit: str = ""
     manager: str = ""
     admins: bool = False
+    two_step: str = ""
+    idle_days: int = 0
     as_of: datetime | None = None
     sort: str = "name"
 
     @property
+    def tells_sign_ins(self) -> bool:
+        """Whether who is found says how or when people sign in, which an order does, too."""
+        return bool(self.two_step or self.idle_days) or self.sort.removeprefix("-") == "last_login"
+
+    @property
     def is_words_alone(self) -> bool:
         """Whether nothing but a status is asked for besides words."""
-        return not (self.department or self.org_unit or self.manager or self.admins or self.as_of)
+        return not (
+            self.department
+            or self.org_unit
+            or self.manager
+            or self.admins
+            or self.two_step
+            or self.idle_days
+            or self.as_of
+        )
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -331,8 +348,10 @@ def _check(wanted: Filter) -> None:
     sort, _ = _sort(wanted.sort)
     if wanted.status and wanted.status not in set(Status):
         raise Invalid(f"There is no status {wanted.status!r}; expected one of {', '.join(Status)}.")
-    if wanted.as_of and sort is _SORTS["last_login"]:
-        raise Invalid("When people signed in is not kept in their history; expected another order.")
+    if wanted.two_step not in {"", "on", "off"}:
+        raise Invalid(f"two_step is {wanted.two_step!r}; expected on or off.")
+    if wanted.as_of and (sort is _SORTS["last_login"] or wanted.idle_days):
+        raise Invalid("When people signed in is not kept in their history; leave out as_of.")
 
 
 def _people(wanted: Filter) -> sql.Composable:
@@ -378,12 +397,20 @@ def _condition(wanted: Filter, *, removed_too: bool = False) -> sql.Composable:
         parts.append(_REPORTS.format(_text(wanted.manager.strip().casefold())))
     if wanted.admins:
         parts.append(sql.SQL("(is_admin OR is_delegated_admin)"))
+    if wanted.two_step:
+        parts.append(sql.SQL("enrolled_2sv" if wanted.two_step == "on" else "NOT enrolled_2sv"))
+        parts.append(_HERE)
+    if wanted.idle_days:
+        parts.append(_IDLE.format(sql.Literal(wanted.idle_days)))
+        parts.append(_HERE)
     return sql.SQL(" AND ").join(parts)
 
 
 _NOT_GONE = sql.SQL("status = ANY({})").format(
     sql.Literal([status.value for status in Status if status not in GONE])
 )
+_HERE = sql.SQL("status = ANY({})").format(sql.Literal([status.value for status in HERE]))
+_IDLE = sql.SQL("COALESCE(last_login_at, joined_at, first_seen_at) < now() - make_interval(days => {})")
 _REPORTS = sql.SQL(
     """
     manager_email <> '' AND manager_email = ANY(ARRAY(

@@ -18,6 +18,8 @@ from muster.people.listing import Listed, Listing, Sharing
 from muster.people.removals import STAGED_YET_LISTED, Removals
 from muster.people.rereads import ask_about
 from muster.people.runs import SCHEDULE, Claim, ListingNotBelieved, Runs, note_costs
+from muster.people.tags import ORG_UNITS
+from muster.platform.busts import Busts
 from muster.platform.database import Database, Transaction
 from muster.platform.tally import Tally
 
@@ -51,6 +53,7 @@ class PeopleSync(Runs):
         removals: Removals,
         accounts: Accounts,
         push: Push,
+        busts: Busts,
         *,
         sharing: Sharing = _SHARING,
     ) -> None:
@@ -60,6 +63,7 @@ class PeopleSync(Runs):
         self._removals = removals
         self._accounts = accounts
         self._push = push
+        self._busts = busts
         self._sharing = sharing
 
     @override
@@ -181,7 +185,8 @@ class PeopleSync(Runs):
         if units and not run.dry_run:
             async with self._database.transaction() as tx:
                 await self.hold(tx, run)
-                await _replace_org_units(tx, units)
+                if await _replace_org_units(tx, units):
+                    await self._busts.announce(tx, ORG_UNITS)
         return None
 
     async def _finish(self, run: Claim, pushed_since: datetime | None, *, is_proven: bool) -> None:
@@ -253,9 +258,12 @@ def _batches(google_ids: Sequence[str]) -> Iterable[Sequence[str]]:
     )
 
 
-async def _replace_org_units(tx: Transaction, units: Sequence[GoogleOrgUnit]) -> None:
-    await tx.execute("DELETE FROM org_units WHERE id <> ALL(%s)", [[unit.org_unit_id for unit in units]])
-    await tx.execute(
+async def _replace_org_units(tx: Transaction, units: Sequence[GoogleOrgUnit]) -> int:
+    """How many were written or ended."""
+    ended = await tx.execute(
+        "DELETE FROM org_units WHERE id <> ALL(%s)", [[unit.org_unit_id for unit in units]]
+    )
+    return ended + await tx.execute(
         """
         INSERT INTO org_units (id, path, name, description, parent_path)
         SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[])

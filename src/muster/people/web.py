@@ -1,6 +1,6 @@
 """People, as pages and CSV."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from urllib.parse import quote, urlencode
@@ -33,12 +33,16 @@ _TABS = {
     Status.PURGED: "Gone for good",
 }
 _CHANGES = 20
+
+Owned = Callable[[str], Awaitable[object | None]]
+"""By Google's id, what somebody owns in another slice, whose template shows it; None for nothing."""
 ChangeId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
 
 class ListPeople(msgspec.Struct, frozen=True, kw_only=True):
     """`after` and `before` are cursors that an earlier page gave. `org_unit` includes all below it, `manager`
-    is an address, and `as_of` a date, whose end is meant, or a time.
+    is an address, and `as_of` a date, whose end is meant, or a time. `two_step` (on, off) and `idle_days`
+    (nobody has signed in for so long) are of those who may sign in, for whoever may see how they do.
     """
 
     q: str = ""
@@ -47,6 +51,8 @@ class ListPeople(msgspec.Struct, frozen=True, kw_only=True):
     org_unit: str = ""
     manager: str = ""
     admins: bool = False
+    two_step: str = ""
+    idle_days: Annotated[int, msgspec.Meta(ge=0, le=3650)] = 0
     as_of: str = ""
     sort: str = "name"
     after: str = ""
@@ -62,6 +68,8 @@ class ListPeople(msgspec.Struct, frozen=True, kw_only=True):
             org_unit=self.org_unit,
             manager=self.manager,
             admins=self.admins,
+            two_step=self.two_step,
+            idle_days=self.idle_days,
             as_of=wording.moment_of(self.as_of),
             sort=self.sort,
         )
@@ -87,6 +95,7 @@ class PeoplePages:
         lines: ReportingLines,
         nesting: Nesting,
         photos: Photos,
+        deals: Owned,
     ) -> None:
         self._roster = roster
         self._sync = sync
@@ -96,6 +105,7 @@ class PeoplePages:
         self._lines = lines
         self._nesting = nesting
         self._photos = photos
+        self._deals = deals
 
     def routes(self) -> list[Route]:
         see = Permission.SEE_PEOPLE
@@ -147,6 +157,7 @@ class PeoplePages:
             synced_at=await self._sync.synced_at(),
             may_sync=request.actor.may(Permission.SYNC_PEOPLE),
             sees_sign_ins=sees,
+            idle_choices=sorted({30, 60, 90, 180, 365, asked.idle_days} - {0}),
             removal_waiting=await self._removals.find_waiting()
             if request.actor.may(Permission.DECIDE_REMOVALS)
             else None,
@@ -175,6 +186,7 @@ class PeoplePages:
                 request, "person_unknown.html", title=now.name, status=404, person=now, as_of=as_of
             )
         sees = wording.seen_fields(request.actor)
+        sees_deals = request.actor.may(Permission.SEE_CUSTOMERS) and as_of is None
         history = await self._history.page(
             ChangeFilter(sees=sees, google_id=google_id, until=as_of and as_of + timedelta(microseconds=1)),
             before=asked.before,
@@ -203,6 +215,8 @@ class PeoplePages:
             if history.newer
             else None,
             synced_at=await self._sync.synced_at(),
+            sees_deals=sees_deals,
+            portfolio=await self._deals(google_id) if sees_deals else None,
             sees_sign_ins=request.actor.may(Permission.SEE_SIGN_INS),
             sees_private=request.actor.may(Permission.SEE_PRIVATE),
         )
@@ -241,10 +255,12 @@ _SIGN_IN_COLUMNS: dict[str, Callable[[PersonRow], object]] = {"Last sign-in": la
 
 
 def allowed(request: Request, asked: ListPeople) -> Filter:
-    """What is looked for; an order tells as much as a column does. Raises NotAllowed and Invalid."""
-    if _tells(asked.sort) and not request.actor.may(Permission.SEE_SIGN_INS):
-        raise NotAllowed(f"This order is for whoever may {Permission.SEE_SIGN_INS}.")
-    return asked.filter()
+    """What is looked for; a filter or an order tells as much as a column does. Raises NotAllowed, Invalid."""
+    wanted = asked.filter()
+    if wanted.tells_sign_ins and not request.actor.may(Permission.SEE_SIGN_INS):
+        what = "order" if _tells(asked.sort) else "filter"
+        raise NotAllowed(f"This {what} is for whoever may {Permission.SEE_SIGN_INS}.")
+    return wanted
 
 
 async def check_known(history: History, as_of: datetime | None) -> None:

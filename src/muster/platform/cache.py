@@ -10,7 +10,7 @@ import math
 import secrets
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -75,15 +75,17 @@ class Size(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Want(Generic[V]):
+class Want(Generic[V]):
+    """What `Cache.get` is asked for, which tells what each of these is."""
+
     key: str
     shape: type[V]
     load: Callable[[], Awaitable[V]]
-    tags: tuple[str, ...]
-    tags_of: Callable[[V], Iterable[str]] | None
-    ttl: timedelta | Callable[[V], timedelta]
-    stale_if_error: timedelta
-    refresh_early: bool
+    tags: tuple[str, ...] = ()
+    tags_of: Callable[[V], Iterable[str]] | None = None
+    ttl: timedelta | Callable[[V], timedelta] = timedelta(minutes=10)
+    stale_if_error: timedelta = timedelta(0)
+    refresh_early: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,7 +174,7 @@ class Cache:
         `stale_if_error`, but never what was busted. With `refresh_early` one caller reads it anew before
         it ends, so that nobody waits. The value must look the same once it was written down and read.
         """
-        want = _Want(
+        want = Want(
             key=key,
             shape=shape,
             load=load,
@@ -182,19 +184,23 @@ class Cache:
             stale_if_error=stale_if_error,
             refresh_early=refresh_early,
         )
-        look = await self._look_for_long(want)
-        if look is None:
-            self._count("uncached")
-            landed = await self._read(want, datetime.now(UTC))
-            return Cached(value=landed.value, made_at=landed.made_at, age=landed.age)
-        if look.status in {Status.HIT, Status.EARLY}:
-            if look.status is Status.EARLY:
-                self._depart(want, look)
-            try:
-                return self._kept(want, look)
-            except msgspec.DecodeError:
-                logger.warning("cache_entry_unreadable", key=key)
-        return await self._landed(want, look)
+        return await self._given(want, await self._look_for_long(want))
+
+    async def get_all(self, wants: Sequence[Want[V]]) -> list[Cached[V] | Exception]:
+        """Each as `get` gives it, or what it raised; all that is kept comes with one trip to Redis."""
+        if not wants:
+            return []
+        looks: Sequence[_Look | None] = await self._looked(wants) or [None] * len(wants)
+        found = [
+            self._at_hand(want, look) if look and look.kind == VALUE else None
+            for want, look in zip(wants, looks, strict=True)
+        ]
+        missing = [place for place, one in enumerate(found) if one is None]
+        read = await asyncio.gather(
+            *(self._waited_for(wants[place], looks[place]) for place in missing), return_exceptions=True
+        )
+        given = dict(zip(missing, read, strict=True))
+        return [_no_interruption(one or given[place]) for place, one in enumerate(found)]
 
     async def bust(self, *tags: str) -> bool:
         """Whatever has one of `tags` is never given out again, to whoever asks from now on.
@@ -231,12 +237,37 @@ class Cache:
         epoch, number = await self._bust(keys=[seq_key()], args=[*self._basis(), TAGS_AN_HOUR, *tags])
         return epoch, number
 
-    async def _look_for_long(self, want: _Want[V]) -> _Look | None:
+    def _at_hand(self, want: Want[V], look: _Look | None) -> Cached[V] | None:
+        """What is kept and may be given out at once. Raises NotFound, where that is what is kept."""
+        if look is None or look.status not in {Status.HIT, Status.EARLY}:
+            return None
+        if look.status is Status.EARLY:
+            self._depart(want, look)
+        try:
+            return self._kept(want, look)
+        except msgspec.DecodeError:
+            logger.warning("cache_entry_unreadable", key=want.key)
+            return None
+
+    async def _given(self, want: Want[V], look: _Look | None) -> Cached[V]:
+        if look is None:
+            self._count("uncached")
+            landed = await self._read(want, datetime.now(UTC))
+            return Cached(value=landed.value, made_at=landed.made_at, age=landed.age)
+        return self._at_hand(want, look) or await self._landed(want, look)
+
+    async def _waited_for(self, want: Want[V], look: _Look | None) -> Cached[V]:
+        """As `_given`, where another process may be reading it."""
+        is_read_elsewhere = look is not None and look.status is Status.WAIT
+        return await self._given(want, await self._look_for_long(want) if is_read_elsewhere else look)
+
+    async def _look_for_long(self, want: Want[V]) -> _Look | None:
         """Look until it is there, or to be read by us; None while Redis is away."""
         loop = asyncio.get_running_loop()
         until, pause, has_waited = loop.time() + LEASE.total_seconds(), 0.005, False
         while True:
-            look = await self._looked(want)
+            looks = await self._looked([want])
+            look = looks[0] if looks else None
             if look is None or look.status is not Status.WAIT:
                 break
             if self._flight(want, look) in self._flights or loop.time() > until:
@@ -248,43 +279,48 @@ class Cache:
             pause = min(2 * pause, 0.05)
         return look
 
-    async def _looked(self, want: _Want[V]) -> _Look | None:
+    async def _looked(self, wants: Sequence[Want[V]]) -> list[_Look] | None:
+        """All at the same moment; None while Redis is away."""
         if not await self._is_there():
             return None
-        token = secrets.token_hex(8)
-        haste = -math.log(1 - _chance.random()) if want.refresh_early else 0
+        tokens = [secrets.token_hex(8) for _ in wants]
+        asked = [
+            one for want, token in zip(wants, tokens, strict=True) for one in self._question(want, token)
+        ]
         try:
-            said = await self._line.ask(
+            epoch, number, now_ms, *answers = await self._line.ask(
                 lambda: self._look(
-                    keys=[seq_key(), entry_key(self.namespace, want.key)],
-                    args=[
-                        *self._basis(),
-                        token,
-                        _ms(LEASE),
-                        haste,
-                        msgspec.msgpack.encode(want.tags),
-                        int(want.tags_of is not None),
-                    ],
+                    keys=[seq_key(), *[entry_key(self.namespace, want.key) for want in wants]],
+                    args=[*self._basis(), _ms(LEASE), *asked],
                 )
             )
         except Unavailable:
             self._count("failure")
             return None
-        status, epoch, number, fence, now_ms, kind, value, made_at_ms = said
         self._saw(epoch, number)
-        return _Look(
-            status=Status(status),
-            epoch=epoch.decode(),
-            number=number,
-            fence=fence,
-            now_ms=now_ms,
-            kind=kind.decode() if kind else "",
-            value=value or b"",
-            made_at_ms=int(made_at_ms or 0),
-            token=token,
-        )
+        return [
+            _Look(
+                status=Status(status),
+                epoch=epoch.decode(),
+                number=number,
+                fence=fence,
+                now_ms=now_ms,
+                kind=kind.decode() if kind else "",
+                value=value or b"",
+                made_at_ms=int(made_at_ms or 0),
+                token=token,
+            )
+            for token, (status, fence, kind, value, made_at_ms) in zip(tokens, answers, strict=True)
+        ]
 
-    def _kept(self, want: _Want[V], look: _Look, *, is_stale: bool = False) -> Cached[V]:
+    def _question(self, want: Want[V], token: str) -> Iterator[str | float | bytes]:
+        """What the script is told of one entry."""
+        yield token
+        yield -math.log(1 - _chance.random()) if want.refresh_early else 0
+        yield msgspec.msgpack.encode(want.tags)
+        yield int(want.tags_of is not None)
+
+    def _kept(self, want: Want[V], look: _Look, *, is_stale: bool = False) -> Cached[V]:
         if look.kind == ABSENT:
             self._count("absent")
             raise NotFound(msgspec.msgpack.decode(look.value, type=str))
@@ -297,7 +333,7 @@ class Cache:
             is_stale=is_stale,
         )
 
-    async def _landed(self, want: _Want[V], look: _Look) -> Cached[V]:
+    async def _landed(self, want: Want[V], look: _Look) -> Cached[V]:
         """What the flight brings that `look` may join, or is to begin."""
         self._count("joined" if self._flight(want, look) in self._flights else "miss")
         self._depart(want, look)
@@ -311,10 +347,10 @@ class Cache:
             return self._kept(want, look, is_stale=True)
         return Cached(value=landed.value, made_at=landed.made_at, age=landed.age)
 
-    def _flight(self, want: _Want[V], look: _Look) -> _Flight:
+    def _flight(self, want: Want[V], look: _Look) -> _Flight:
         return want.key, look.epoch, look.fence
 
-    def _depart(self, want: _Want[V], look: _Look) -> None:
+    def _depart(self, want: Want[V], look: _Look) -> None:
         """Begin the one flight for this key since its last bust, if it is not under way."""
         flight = self._flight(want, look)
         if flight in self._flights:
@@ -329,7 +365,7 @@ class Cache:
 
         task.add_done_callback(landed)
 
-    async def _fly(self, want: _Want[V], look: _Look) -> _Landed[V]:
+    async def _fly(self, want: Want[V], look: _Look) -> _Landed[V]:
         is_kept = False
         try:
             landed = await self._read(want, _moment(look.now_ms))
@@ -344,12 +380,12 @@ class Cache:
                 await self._let_go(want, look)
         return landed
 
-    async def _read(self, want: _Want[V], began: datetime) -> _Landed[V]:
+    async def _read(self, want: Want[V], began: datetime) -> _Landed[V]:
         started = time.perf_counter()
         value = await want.load()
         return _Landed(value, began, timedelta(seconds=time.perf_counter() - started))
 
-    async def _keep_value(self, want: _Want[V], look: _Look, value: V) -> bool:
+    async def _keep_value(self, want: Want[V], look: _Look, value: V) -> bool:
         tags = dict.fromkeys([*want.tags, *(want.tags_of(value) if want.tags_of else ())])
         wished = want.ttl(value) if callable(want.ttl) else want.ttl
         fresh = _within_bounds(wished * (0.9 + 0.2 * _chance.random()))
@@ -358,7 +394,7 @@ class Cache:
 
     async def _store(
         self,
-        want: _Want[V],
+        want: Want[V],
         look: _Look,
         kind: str,
         value: V | str,
@@ -403,7 +439,7 @@ class Cache:
         self._count("evicted", max(0, said - 1))
         return True
 
-    async def _let_go(self, want: _Want[V], look: _Look) -> None:
+    async def _let_go(self, want: Want[V], look: _Look) -> None:
         """Others need not wait for what was not kept."""
         if not await self._is_there():
             return
@@ -466,6 +502,13 @@ def index_key() -> str:
 
 def sizes_key() -> str:
     return f"{CACHE}sizes"
+
+
+def _no_interruption(given: Cached[V] | BaseException) -> Cached[V] | Exception:
+    """Raises what ends the caller, too."""
+    if isinstance(given, BaseException) and not isinstance(given, Exception):
+        raise given
+    return given
 
 
 def _within_bounds(life: timedelta) -> timedelta:

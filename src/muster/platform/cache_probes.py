@@ -62,11 +62,11 @@ class CacheProbes:
     async def busts(self) -> str:
         await self._cache.size()  # a Redis that is away is another row's matter
         await self._none_has_waited()
-        canary = _Canary()
+        canary = Canary()
         reads = partial(self._other.get, canary.key, int, canary.sing, tags=[canary.key])
         await reads()
         await self._change(canary)
-        took = await _until_seen(canary, reads)
+        took = await until_seen(canary, reads)
         await self._a_late_reading_is_refused(canary)
         if (await reads()).value != canary.value:
             raise Failed("an outdated value was read again long after its bust")
@@ -75,7 +75,7 @@ class CacheProbes:
         return f"{seen}; {waiting.busts} busts wait for the worker"
 
     async def _a_new_entry_ends_in_time(self) -> None:
-        canary = _Canary()
+        canary = Canary()
         await self._cache.get(canary.key, int, canary.sing, ttl=SHORTEST)
         with answering():
             left_ms = await self._cache.redis.pttl(entry_key(self._cache.namespace, canary.key))
@@ -90,14 +90,14 @@ class CacheProbes:
                 f"of {waiting.busts} busts one waits since {minutes:.0f} min for the worker to tell the cache"
             )
 
-    async def _change(self, canary: "_Canary") -> None:
+    async def _change(self, canary: "Canary") -> None:
         canary.value += 1
         async with self._database.transaction() as tx:
             announcement = await self._busts.announce(tx, canary.key)
         if not announcement.is_told:
             raise Failed("Redis could not be told of a bust")
 
-    async def _a_late_reading_is_refused(self, canary: "_Canary") -> None:
+    async def _a_late_reading_is_refused(self, canary: "Canary") -> None:
         """Somebody reads before a change and is done after it: what they read must not be kept."""
         key = f"{canary.key}:late"
         canary.hold()
@@ -110,7 +110,7 @@ class CacheProbes:
             raise Failed("what was read before a change was kept after its bust")
 
 
-class _Canary:
+class Canary:
     """A value that changes when it is told to; `sing` reads it."""
 
     def __init__(self) -> None:
@@ -131,8 +131,8 @@ class _Canary:
         return value
 
 
-async def _until_seen(canary: _Canary, reads: Callable[[], Awaitable[Cached[int]]]) -> float:
-    """Seconds until a reader sees the canary's new value."""
+async def until_seen(canary: Canary, reads: Callable[[], Awaitable[Cached[int]]]) -> float:
+    """Seconds until a reader sees the canary's new value. Raises Failed where that takes too long."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     while (await reads()).value != canary.value:

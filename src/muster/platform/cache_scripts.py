@@ -65,32 +65,44 @@ end
 LOOK = (
     _BASIS
     + """
-local ENTRY, TOKEN, LEASE, HASTE, TAGS, HAS_MORE_TAGS = KEYS[2], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+local LEASE = ARGV[5]
 local epoch, n = position()
-local e = fields(ENTRY, 'epoch', 'n', 'tags', 'kind', 'value', 'made_at', 'fresh_until', 'cost', 'lease',
-  'lease_for', 'lease_until')
-local kind, value, made_at, left = false, false, false, 0
-if e[1] == epoch and latest(epoch, e[3]) <= tonumber(e[2]) then
-  kind, value, made_at, left = e[4], e[5], e[6], e[7] - now
+
+local function look(ENTRY, TOKEN, HASTE, TAGS, HAS_MORE_TAGS)
+  local e = fields(ENTRY, 'epoch', 'n', 'tags', 'kind', 'value', 'made_at', 'fresh_until', 'cost', 'lease',
+    'lease_for', 'lease_until')
+  local kind, value, made_at, left = false, false, false, 0
+  if e[1] == epoch and latest(epoch, e[3]) <= tonumber(e[2]) then
+    kind, value, made_at, left = e[4], e[5], e[6], e[7] - now
+  end
+
+  -- Readers between whom none of the tags was busted may share one reading.
+  local fence = HAS_MORE_TAGS == '1' and n or latest(epoch, TAGS)
+  local function answer(status)
+    return {status, fence, kind, value, made_at}
+  end
+
+  if left > 0 and e[8] * HASTE < left then return answer(1) end
+  local flight = epoch .. ':' .. fence
+  if e[9] and e[9] ~= TOKEN and e[10] == flight and tonumber(e[11]) > now then
+    return answer(left > 0 and 1 or 4)
+  end
+  redis.call('HSET', ENTRY, 'lease', TOKEN, 'lease_for', flight, 'lease_until', now + LEASE)
+  if redis.call('PTTL', ENTRY) < 0 then redis.call('PEXPIRE', ENTRY, HOUR / 12) end
+  return answer(left > 0 and 2 or 3)
 end
 
--- Readers between whom none of the tags was busted may share one reading.
-local fence = HAS_MORE_TAGS == '1' and n or latest(epoch, TAGS)
-local function answer(status)
-  return {status, epoch, n, fence, now, kind, value, made_at}
+local said = {epoch, n, now}
+for i = 2, #KEYS do
+  local at = 4 * i - 2
+  said[i + 2] = look(KEYS[i], ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
 end
-
-if left > 0 and e[8] * HASTE < left then return answer(1) end
-local flight = epoch .. ':' .. fence
-if e[9] and e[9] ~= TOKEN and e[10] == flight and tonumber(e[11]) > now then
-  return answer(left > 0 and 1 or 4)
-end
-redis.call('HSET', ENTRY, 'lease', TOKEN, 'lease_for', flight, 'lease_until', now + LEASE)
-if redis.call('PTTL', ENTRY) < 0 then redis.call('PEXPIRE', ENTRY, HOUR / 12) end
-return answer(left > 0 and 2 or 3)
+return said
 """
 )
-"""KEYS: seq, entry. ARGV: the basis, token, lease ms, haste, declared tags, whether there will be more."""
+"""KEYS: seq, the entries. ARGV: the basis, lease ms, then for each entry token, haste, declared tags, and
+whether there will be more. All are looked at between the same two busts.
+"""
 
 KEEP = (
     _BASIS

@@ -93,6 +93,13 @@ ROWS = (
         remedy="See that a worker takes the queue `upkeep` (workers.alive), which tells the cache again every few seconds. Until it is understood, empty the cache: redis-cli DEL cache:seq.",
     ),
     Row(
+        id="cache.hooks",
+        group=CACHE,
+        title="Changes end what is cached",
+        promise="A change of a person, of a customer's record or of a role ends what is cached of it within 2 s, and is written down so that a crash loses none of it.",
+        remedy="Change people, records and roles through Muster, never in its tables. See that PostgreSQL takes rows into cache_busts and Redis takes scripts (cache.busts), and that all processes have the same REDIS_URL.",
+    ),
+    Row(
         id="sessions.stored",
         group=ACCESS,
         title="Sessions",

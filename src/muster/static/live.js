@@ -3,10 +3,12 @@ const AT_MOST_MS = 30_000;
 
 /**
  * Fetches the page at region's data-live (empty: this page) again and again, and carries what changed into
- * the region, until the server's copy no longer has data-live. The region is found there by its id.
+ * the region, until the server's copy no longer has data-live. The region is found there by its id, and
+ * asked for each data-every seconds, or every second.
  */
 export function watch(region) {
-  let pause = EVERY_MS;
+  const every = Number(region.dataset.every ?? 1) * EVERY_MS;
+  let pause = every;
   const again = () => setTimeout(look, pause);
 
   async function look() {
@@ -25,7 +27,7 @@ export function watch(region) {
       location.reload(); // signed out, or the thing is gone: let the server say so
       return;
     }
-    pause = EVERY_MS;
+    pause = every;
     carry(region, fresh);
     if ("live" in region.dataset) again();
     else document.title = page.title;

@@ -1,6 +1,18 @@
 """The saboteurs: for every row of the checklist, real ways of breaking what it promises."""
 
-from tests.readiness.sabotage import access, cache, crm, directory, edge, jobs, servers
+from tests.readiness.sabotage import access, cache, crm, dashboard, directory, edge, jobs, servers
 from tests.readiness.sabotage.siege import SABOTAGES, Sabotage, Siege
 
-__all__ = ["SABOTAGES", "Sabotage", "Siege", "access", "cache", "crm", "directory", "edge", "jobs", "servers"]
+__all__ = [
+    "SABOTAGES",
+    "Sabotage",
+    "Siege",
+    "access",
+    "cache",
+    "crm",
+    "dashboard",
+    "directory",
+    "edge",
+    "jobs",
+    "servers",
+]
