@@ -179,7 +179,7 @@ class CustomersApi:
         ]
 
     async def list_deals(self, request: Request, asked: ListRecords) -> DealsAnswer:
-        """Deals, searched, filtered and sorted, with counts and amounts by state."""
+        """List deals, searched, filtered and sorted, with counts and amounts by state."""
         found = await self._find(request, Kind.DEALS, asked)
         owners, catalogue = await self._owners.by_id(), await self._catalogues.get()
         return DealsAnswer(
@@ -191,7 +191,7 @@ class CustomersApi:
         )
 
     async def list_contacts(self, request: Request, asked: ListRecords) -> ContactsAnswer:
-        """Contacts, searched, filtered and sorted, with counts by whose they are."""
+        """List contacts, searched, filtered and sorted, with counts by whose they are."""
         found = await self._find(request, Kind.CONTACTS, asked)
         owners = await self._owners.by_id()
         return ContactsAnswer(
@@ -202,7 +202,7 @@ class CustomersApi:
         )
 
     async def list_companies(self, request: Request, asked: ListRecords) -> CompaniesAnswer:
-        """Companies, searched, filtered and sorted, with counts by whose they are."""
+        """List companies, searched, filtered and sorted, with counts by whose they are."""
         found = await self._find(request, Kind.COMPANIES, asked)
         owners = await self._owners.by_id()
         return CompaniesAnswer(
@@ -213,7 +213,7 @@ class CustomersApi:
         )
 
     async def list_pipelines(self, request: Request) -> PipelinesAnswer:
-        """Pipelines of deals with their stages, as HubSpot has them."""
+        """List the pipelines of deals with their stages, as HubSpot has them."""
         catalogue = await self._catalogues.get()
         return PipelinesAnswer(
             pipelines=[
@@ -236,7 +236,7 @@ class CustomersApi:
         )
 
     async def find_records(self, request: Request, asked: FindRecords) -> RecordsAnswer:
-        """Deals, contacts and companies by words: a few of each kind, those first whose name begins so."""
+        """List deals, contacts and companies by words: a few of each, those first whose name begins so."""
         found = await self._lists.search(asked.q, limit=HITS) if asked.q.strip() else []
         return RecordsAnswer(records=found)
 

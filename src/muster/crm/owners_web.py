@@ -148,7 +148,7 @@ class OwnerPages:
         )
 
     async def list_owners(self, request: Request, asked: ListOwners) -> OwnersAnswer:
-        """HubSpot's owners: who of the company each is, whether they are still here, and what they own."""
+        """List HubSpot's owners: who of the company each is, whether still here, and what they own."""
         rows, counts = await self._matching(asked)
         cut = paged(rows, asked)
         return OwnersAnswer(
