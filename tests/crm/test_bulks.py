@@ -83,6 +83,18 @@ async def test_an_act_changes_each_record_and_says_so_in_the_audit_record(town: 
     assert (actions.count("crm.bulk_begun"), actions[-1]) == (1, "crm.bulk_ended")
 
 
+async def test_records_are_read_several_at_a_call(town: Town):
+    ids = await deals(town, 24)
+    await begun(town, ids, {"amount": "5"})
+    before = (await town.sandbox.ask("hubspot"))["calls"]
+
+    await town.portal.editing.bulks.work_off()
+
+    calls = (await town.sandbox.ask("hubspot"))["calls"] - before
+    assert 24 < calls <= 24 + 12
+    assert await amounts(town, ids) == ["5"] * 24
+
+
 async def test_conflicts_and_refusals_are_counted_and_stop_nothing_else(town: Town):
     ids = await deals(town, 3)
     await colleague_changes(town, Kind.DEALS, ids[0], dealstage="contractsent")

@@ -13,7 +13,7 @@ from muster.crm.edit_rows import Status
 from muster.crm.edit_values import EditValues
 from muster.crm.edits import Edits, drop_bulk
 from muster.crm.fields import Kind
-from muster.errors import Conflict, Invalid, NotFound, Unavailable
+from muster.errors import Conflict, Invalid, NotFound, SettingsError, Unavailable, VendorError
 from muster.platform import audit
 from muster.platform.actor import Origin, System, Who
 from muster.platform.database import Database, Transaction
@@ -28,6 +28,9 @@ TURN = timedelta(seconds=10)
 
 _SIDE_BY_SIDE = 4
 _AT_ONCE = 100
+
+_READ_AHEAD = 5
+"""So many records are read at a call, which halves what an act takes."""
 
 What = Literal["edit", "reassign", "undo"]
 
@@ -293,12 +296,18 @@ class Bulks:
 
     async def _work(self, edit_ids: Sequence[int], ends_at: float) -> bool:
         """Whether HubSpot could not be had."""
-        for edit_id in edit_ids:
-            if time.monotonic() > ends_at:
-                return False
-            edit = await self._edits.send(edit_id)
-            if edit and edit.status is Status.WAITING:
-                return True
+        for start in range(0, len(edit_ids), _READ_AHEAD):
+            some = edit_ids[start : start + _READ_AHEAD]
+            try:
+                seen = await self._edits.look_ahead(some)
+            except (VendorError, SettingsError):  # the first of them meets the same, and says so
+                seen = {}
+            for edit_id in some:
+                if time.monotonic() > ends_at:
+                    return False
+                edit = await self._edits.send(edit_id, seen=seen.get(edit_id))
+                if edit and edit.status is Status.WAITING:
+                    return True
         return False
 
     async def _due(self) -> list[int]:

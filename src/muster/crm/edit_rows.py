@@ -220,10 +220,24 @@ class EditRows:
             )
         )
 
+    async def of_records(self, edit_ids: Sequence[int]) -> "list[OfRecord]":
+        """Which records these edits are of; those of new ones are left out."""
+        return await self._database.rows(
+            OfRecord,
+            "SELECT id, kind, record_id FROM crm_edits WHERE id = ANY(%s) AND record_id IS NOT NULL",
+            [list(edit_ids)],
+        )
+
     async def due(self, *, limit: int) -> list[int]:
         """The ids of those whose turn it may be, the oldest first; those of bulks have a job of their own."""
         async with self._database.reading() as statements:
             return await statements.column(_DUE, [limit])
+
+
+class OfRecord(msgspec.Struct, frozen=True):
+    id: int
+    kind: Kind
+    record_id: str
 
 
 class _Named(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ is looked at before it is tried again.
 """
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ _SKEW = timedelta(minutes=2)
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=15), timedelta(minutes=10)
 _DAY_IS_SPENT = timedelta(minutes=15)
 _LOOK_AGAIN = timedelta(seconds=5)
+_FRESH_SECONDS = 2.0
 _SET_UP = frozenset({401, 403})
 _EXISTING = re.compile(r"Existing ID:\s*(\d+)")
 
@@ -52,6 +54,19 @@ class _Attempt:
         except (VendorDown, VendorRefused):
             self.is_open = False
             raise
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A record as HubSpot had it a moment ago; `asked` is a `Mirror.number()` of before it was asked."""
+
+    record: Record
+    asked: int
+    read_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_fresh(self) -> bool:
+        return time.monotonic() - self.read_at < _FRESH_SECONDS
 
 
 @dataclass(slots=True)
@@ -89,8 +104,10 @@ class EditWriting:
     async def values(self, kind: Kind) -> EditValues:
         return EditValues(kind, await self._catalogues.get(), await self._owners.by_id())
 
-    async def send(self, edit: Edit, hubspot: HubSpot, deadline: timedelta) -> None:
-        """Whatever comes of it is in the edit's row then."""
+    async def send(
+        self, edit: Edit, hubspot: HubSpot, deadline: timedelta, *, seen: Seen | None = None
+    ) -> None:
+        """Whatever comes of it is in the edit's row then. What was `seen` just now is not read again."""
         tags = [kind_tag(edit.kind), *(record_tags(edit.kind, edit.record_id) if edit.record_id else ())]
         attempt = _Attempt(is_open=edit.sent_at is not None)
         try:
@@ -98,7 +115,7 @@ class EditWriting:
                 if edit.record_id is None:
                     await self._make(edit, hubspot, attempt)
                 else:
-                    await self._change(edit, edit.record_id, hubspot, attempt)
+                    await self._change(edit, edit.record_id, hubspot, attempt, seen)
         except OutcomeUnknown as error:
             await self._put_off(edit, error, _LOOK_AGAIN, is_sent=True)
         except (VendorDown, VendorRefused, SettingsError) as error:
@@ -108,12 +125,18 @@ class EditWriting:
         except _TooEarly as error:
             await self._put_off(edit, error, _LOOK_AGAIN, is_sent=True)
 
-    async def _change(self, edit: Edit, record_id: str, hubspot: HubSpot, attempt: _Attempt) -> None:
-        asked = await self._mirror.number()
-        record = await hubspot.get(edit.kind, record_id)
-        if record is None:
-            await self._end_without_record(edit, record_id, asked)
-            return
+    async def _change(
+        self, edit: Edit, record_id: str, hubspot: HubSpot, attempt: _Attempt, seen: Seen | None
+    ) -> None:
+        if seen and seen.is_fresh:
+            asked, record = seen.asked, seen.record
+        else:
+            asked = await self._mirror.number()
+            found = await hubspot.get(edit.kind, record_id)
+            if found is None:
+                await self._end_without_record(edit, record_id, asked)
+                return
+            record = found
         was_sent, attempt.is_open = attempt.is_open, False
         compared = _compare(edit, record, await self.values(edit.kind), was_sent=was_sent)
         if record.id != record_id or compared.theirs:

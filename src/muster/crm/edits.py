@@ -17,7 +17,7 @@ import msgspec
 from muster.crm.catalogue import Catalogues
 from muster.crm.edit_rows import Edit, EditRows, Status, Wish
 from muster.crm.edit_values import EditValues, InvalidFields, check_text
-from muster.crm.edit_writing import EditWriting, subject
+from muster.crm.edit_writing import EditWriting, Seen, subject
 from muster.crm.fields import Kind
 from muster.crm.hubspot import HubSpot
 from muster.crm.mirror import Mirror
@@ -60,6 +60,7 @@ class Edits:
         self._at_a_page = hubspot.for_("edits").impatient()
         self._in_a_job = hubspot.for_("outbox").impatient()
         self._in_a_bulk = hubspot.for_("bulks")
+        self._mirror = mirror
         self.rows = EditRows(database)
         self._writing = EditWriting(database, busts, mirror, self.rows, catalogues, owners)
 
@@ -211,14 +212,25 @@ class Edits:
                 return edit
             await asyncio.sleep(0.1)
 
-    async def send(self, edit_id: int) -> Edit | None:
+    async def look_ahead(self, edit_ids: Sequence[int]) -> dict[int, Seen]:
+        """What HubSpot has of the records of these edits, in as few calls as it takes. Raises VendorError."""
+        by_kind: dict[Kind, dict[str, list[int]]] = {}
+        for edit in await self.rows.of_records(edit_ids):
+            by_kind.setdefault(edit.kind, {}).setdefault(edit.record_id, []).append(edit.id)
+        seen: dict[int, Seen] = {}
+        for kind, edits in by_kind.items():
+            asked = await self._mirror.number()
+            batch = await self._in_a_bulk.read(kind, list(edits))
+            seen |= {one: Seen(record, asked) for record in batch.records for one in edits.get(record.id, ())}
+        return seen
+
+    async def send(self, edit_id: int, *, seen: Seen | None = None) -> Edit | None:
         """The worker's turn with an edit; None if it is somebody else's by now."""
         edit = await self.rows.claim(edit_id)
         if edit is None:
             return None
-        await self._writing.send(
-            edit, self._in_a_job if edit.bulk_id is None else self._in_a_bulk, OUTSIDE_DEADLINE
-        )
+        hubspot = self._in_a_job if edit.bulk_id is None else self._in_a_bulk
+        await self._writing.send(edit, hubspot, OUTSIDE_DEADLINE, seen=seen)
         return await self.rows.get(edit_id)
 
     # What is there
