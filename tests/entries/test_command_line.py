@@ -251,6 +251,9 @@ def test_check_answers_also_when_every_server_is_away(bare: CommandLine) -> None
         "GOOGLE_ISSUER": "http://127.0.0.1:1",
         "GOOGLE_DIRECTORY_URL": "http://127.0.0.1:1",
         "PUBLIC_URL": "http://127.0.0.1:1",
+        "HUBSPOT_TOKEN": "planted",
+        "HUBSPOT_WEBHOOK_SECRET": "planted",
+        "HUBSPOT_URL": "http://127.0.0.1:1",
     }
 
     said = bare("check", "--json", **SECRETS | away)
