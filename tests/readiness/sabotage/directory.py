@@ -137,6 +137,7 @@ async def the_channels_die_in_silence(siege: Siege) -> AsyncIterator[None]:
     await siege.open_channels()
     yield
     await siege.town.portal.sync.run()
+    await siege.open_channels()
 
 
 @saboteur("directory.push", sees="were pushed and not asked about")
