@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tests.town import Visitor, eventually, opened
+from tests.town import Town, Visitor, eventually, opened
 
 from muster.embedded.valkey import Valkey
 from muster.settings import Secret, Settings
@@ -84,3 +84,20 @@ async def test_a_redis_that_is_gone_is_known_at_once_and_when_it_is_back_too(
 
 async def is_served(visitor: Visitor) -> bool:
     return (await visitor.get("/people")).status_code == 200
+
+
+async def test_whoever_is_cancelled_while_asking_redis_goes_on_with_nothing(town: Town):
+    """At whichever moment: cancelled as the command was just sent, too."""
+
+    async def ask_and_go_on() -> None:
+        await town.portal.cache.bust("x")
+        await town.portal.redis.get("cache:x")
+        await asyncio.sleep(30)
+
+    for n in range(800):
+        asking = asyncio.create_task(ask_and_go_on())
+        await asyncio.sleep(n * 3e-6)
+        asking.cancel()
+        done, _ = await asyncio.wait({asking}, timeout=5)
+        assert done
+        assert asking.cancelled()

@@ -54,7 +54,7 @@ def connect(url: str) -> Redis:
 
 def connect_briefly(url: str) -> Redis:
     """A client for the cache, which can do without: no retry, which would hide that Redis was away."""
-    return Redis.from_url(
+    return _Client.from_url(
         url,
         decode_responses=False,
         socket_connect_timeout=1,  # a process that starts on a busy machine needs some of it for itself
@@ -64,7 +64,23 @@ def connect_briefly(url: str) -> Redis:
     )
 
 
-class _Impatient(_Redis):
+class _Client(_Redis):
+    """redis-py sends through `asyncio.wait_for`, which loses a cancellation that comes as it ends: whoever
+    was to stop would go on. Mended in Python 3.12: https://github.com/python/cpython/issues/86296.
+    """
+
+    @override
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        try:
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        finally:
+            if task and task.cancelling() > before:
+                raise asyncio.CancelledError
+
+
+class _Impatient(_Client):
     """Remembers that Redis was silent until it has answered again; meanwhile one caller at a time looks."""
 
     _look_at: float | None = None
@@ -85,7 +101,7 @@ class _Impatient(_Redis):
 
     async def _asked(self, *args: Any, **options: Any) -> Any:
         try:
-            answer = await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            answer = await super().execute_command(*args, **options)
         except RedisTimeoutError:
             self._look_at = time.monotonic() + _LOOK_AGAIN_AFTER
             raise
@@ -102,7 +118,7 @@ def connect_patiently(url: str) -> Redis:
     The time-out has to exceed BullMQ's block of up to 10 s: at redis-py's default of 5 s an idle
     worker misses its schedules (docs/decisions/0004-bullmq.md).
     """
-    return Redis.from_url(
+    return _Client.from_url(
         url,
         decode_responses=True,
         socket_connect_timeout=3,
@@ -114,7 +130,7 @@ def connect_patiently(url: str) -> Redis:
 
 def connect_for_adding(url: str) -> Redis:
     """A client for adding jobs from a request: no retry, since an add may happen and its answer be lost."""
-    return Redis.from_url(
+    return _Client.from_url(
         url,
         decode_responses=True,
         socket_connect_timeout=1,
