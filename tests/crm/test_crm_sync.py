@@ -20,6 +20,7 @@ from tests.crm.hubspot_town import (
 from tests.town import Town
 
 from muster.crm.fields import Kind
+from muster.crm.owners import Standing
 from muster.errors import VendorDown, VendorRefused
 
 LISTED = "/crm/objects/2026-09"
@@ -218,6 +219,20 @@ async def test_an_owner_who_is_gone_or_deactivated_is_kept_and_marked(loaded: To
 
     assert await loaded.value("SELECT is_archived FROM crm_owners WHERE id = %s", owner)
     assert await loaded.value("SELECT is_gone FROM crm_owners WHERE id = '1'")
+
+
+async def test_who_owns_is_shown_anew_as_soon_as_hubspot_or_the_directory_says_otherwise(loaded: Town):
+    await loaded.portal.sync.run()
+    ben = next(one for one in await loaded.portal.owners.list_all() if one.email == "ben@acme.test")
+    assert ben.may_own
+
+    await loaded.sandbox.hubspot(f"owners/{ben.id}", archived=True)
+    await synced(loaded)
+    assert (await loaded.portal.owners.by_id())[ben.id].standing is Standing.DEACTIVATED
+
+    await loaded.sandbox.change("ben@acme.test", suspended=True)
+    await loaded.portal.sync.run()
+    assert (await loaded.portal.owners.by_id())[ben.id].standing is Standing.SUSPENDED
 
 
 async def test_what_incremental_runs_missed_is_found_and_counted_as_drift(loaded: Town):

@@ -7,6 +7,7 @@ import msgspec
 from muster.crm.catalogue import TAG
 from muster.crm.fields import Kind, field_of
 from muster.crm.hubspot import HubSpot
+from muster.crm.owners import TAG as OWNERS
 from muster.crm.record import Owner, Property, Stage
 from muster.platform.busts import Busts
 from muster.platform.database import Transaction
@@ -35,17 +36,19 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True):
         """Write down what differs; how many rows did. What is listed no more stays, marked as gone, since
         records may still name it; an empty list is not believed.
         """
-        moved = 0
+        moved = owners = 0
         if self.owners:
-            moved += await _keep_owners(tx, self.owners)
+            owners = await _keep_owners(tx, self.owners)
         if self.stages:
             moved += await _keep_stages(tx, self.stages)
         for kind, properties in self.properties.items():
             if properties:
                 moved += await _keep_properties(tx, kind, properties)
+        if owners:
+            await busts.announce(tx, OWNERS)
         if moved:
             await busts.announce(tx, TAG)
-        return moved
+        return moved + owners
 
 
 async def _keep_owners(tx: Transaction, owners: Sequence[Owner]) -> int:
