@@ -1,7 +1,8 @@
 """The copy of HubSpot's records kept in step: what moved, left or came back, and what is not believed."""
 
 import asyncio
-from datetime import timedelta
+import secrets
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.crm.hubspot_town import (
@@ -233,6 +234,45 @@ async def test_who_owns_is_shown_anew_as_soon_as_hubspot_or_the_directory_says_o
     await loaded.sandbox.change("ben@acme.test", suspended=True)
     await loaded.portal.sync.run()
     assert (await loaded.portal.owners.by_id())[ben.id].standing is Standing.SUSPENDED
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (Kind.DEALS, {"dealname": secrets.token_hex(6000)}),
+        (Kind.CONTACTS, {"email": f"{secrets.token_hex(6000)}@customer.example"}),
+        (Kind.COMPANIES, {"domain": f"{secrets.token_hex(6000)}.example"}),
+    ],
+)
+async def test_a_record_with_a_long_name_or_address_is_kept_as_any_other(
+    loaded: Town, kind: Kind, values: dict[str, str]
+):
+    made = await loaded.sandbox.hubspot(kind, properties=values)
+    await in_haste(loaded)
+
+    assert (await synced(loaded)).created == 1
+    kept = await row(loaded, kind, str(made["id"]))
+    assert kept["fields"].items() >= values.items()
+
+
+async def test_a_record_that_cannot_be_written_keeps_no_other_waiting(loaded: Town):
+    [contact] = await some(loaded, Kind.CONTACTS)
+    now = datetime.now(UTC).isoformat()
+    times = {"createdAt": now, "updatedAt": now, "archived": False}
+    spoilt = {"id": "1", "properties": {"hs_lead_status": secrets.token_hex(6000)}, **times}
+    fresh = {"id": contact, "properties": {"firstname": "Fresh"}, **times}
+    await loaded.sandbox.hubspot(
+        "faults",
+        path=f"{LISTED}/contacts/search",
+        status=200,
+        body={"total": 2, "results": [spoilt, fresh]},
+    )
+
+    run = await synced(loaded)
+
+    assert (run.status, run.created, run.updated) == ("finished", 0, 1)
+    assert run.faults == {"record not written": 1}
+    assert (await row(loaded, Kind.CONTACTS, contact))["fields"] == {"firstname": "Fresh"}
 
 
 async def test_what_incremental_runs_missed_is_found_and_counted_as_drift(loaded: Town):

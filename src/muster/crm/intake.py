@@ -15,6 +15,9 @@ from muster.crm.runs import DEADLINE, Claim, CrmRuns, note_costs
 from muster.platform.database import Database, Transaction
 from muster.platform.tally import Tally
 
+UNWRITTEN = "record not written"
+"""Among a run's faults, how many records PostgreSQL does not take."""
+
 _FIGURES = ("created", "updated", "unchanged", "archived", "restored", "merged")
 
 
@@ -161,6 +164,8 @@ class Intake:
     async def _count(self, tx: Transaction, taken: Taken, **more: int) -> None:
         counts = Counter({name: getattr(taken, name) for name in _FIGURES})
         counts["unchanged"] += taken.late
+        if taken.unwritten:
+            self._tally.faults[UNWRITTEN] += len(taken.unwritten)
         await self._runs.add(tx, self._run, **(counts + Counter(more)))
         await note_costs(tx, self._run.id, self._tally)
 
