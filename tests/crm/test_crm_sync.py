@@ -180,6 +180,28 @@ async def test_what_is_restored_comes_back(loaded: Town):
     assert not await is_archived(loaded, Kind.DEALS, deal)
 
 
+async def test_what_was_archived_before_we_came_is_here_as_soon_as_it_is_restored(town: Town):
+    await in_haste(town)
+    old = await a_deal(town, dealname="From before")
+    await town.sandbox.hubspot(f"deals/{old}", archived=True)
+    await in_haste(town)
+    await synced(town)
+    assert await is_archived(town, Kind.DEALS, old)
+    assert (await row(town, Kind.DEALS, old))["fields"] == {}
+    assert await held(town, Kind.DEALS) == (await counts(town))["deals"]
+
+    await town.sandbox.hubspot(f"deals/{old}", archived=False)
+    await in_haste(town)
+    await town.execute("UPDATE crm_cursors SET known_until = now() + interval '20 minutes'")
+    run = await synced(town)
+
+    assert (run.is_full, run.restored, run.created) == (False, 1, 0)
+    assert (await row(town, Kind.DEALS, old))["name"] == "From before"
+    assert await held(town, Kind.DEALS) == (await counts(town))["deals"]
+    again = await synced(town, is_full=True)
+    assert again.changes == again.drift == 0
+
+
 async def test_one_restored_and_another_archived_are_both_known_within_the_hour(loaded: Town):
     first, second = await some(loaded, Kind.DEALS, count=2)
     await loaded.sandbox.hubspot(f"deals/{first}", archived=True)

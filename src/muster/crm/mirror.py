@@ -155,6 +155,23 @@ class Mirror:
             await self.bust(tx, kind, gone)
         return len(gone)
 
+    async def keep_archived(
+        self, tx: Transaction, kind: Kind, records: Sequence[Record], *, asked: int
+    ) -> None:
+        """Keep of archived records that there are such, and nothing of what is in them."""
+        await tx.execute(
+            _KEEP_ARCHIVED,
+            {
+                "kind": kind,
+                "name": name_of(kind, {}),
+                "asked": asked,
+                "ids": [record.id for record in records],
+                "created": [record.created_at for record in records],
+                "modified": [record.modified_at for record in records],
+                "archived": [record.archived_at or record.modified_at for record in records],
+            },
+        )
+
     async def lead(
         self, tx: Transaction, kind: Kind, merges: Mapping[str, str], *, asked: int, source: Source
     ) -> int:
@@ -525,6 +542,16 @@ WHERE kind = %(kind)s AND id = ANY(%(ids)s) AND read_at <= %(asked)s
 _ARCHIVE = """
 UPDATE crm_records SET archived_at = now(), read_at = %(asked)s, seen_at = now(), changed_at = now()
 WHERE kind = %(kind)s AND id = ANY(%(ids)s) AND archived_at IS NULL AND read_at <= %(asked)s RETURNING id
+"""
+
+_KEEP_ARCHIVED = """
+INSERT INTO crm_records (kind, id, fields, name, sort_name, search_text, owner_id, pipeline_id, stage_id,
+    currency, is_closed, is_won, email, domain, created_at, modified_at, archived_at, read_at, searched_at)
+SELECT %(kind)s, said.id, '{}', %(name)s, '', '', '', '', '', '', false, false, '', '', said.created_at,
+    said.modified_at, said.archived_at, %(asked)s, 0
+FROM unnest(%(ids)s::text[], %(created)s::timestamptz[], %(modified)s::timestamptz[],
+    %(archived)s::timestamptz[]) AS said (id, created_at, modified_at, archived_at)
+ORDER BY said.id ON CONFLICT DO NOTHING
 """
 
 _MERGE = """
