@@ -244,6 +244,29 @@ async def test_an_owner_who_is_gone_or_deactivated_is_kept_and_marked(loaded: To
     assert await loaded.value("SELECT is_gone FROM crm_owners WHERE id = '1'")
 
 
+async def test_a_list_of_owners_that_lacks_most_of_the_active_ones_is_not_believed(loaded: Town):
+    known = await loaded.value("SELECT count(*) FROM crm_owners WHERE NOT is_archived")
+    await loaded.sandbox.hubspot(
+        "faults", path="/crm/owners/*", status=200, body={"results": []}, skip=1
+    )  # the deactivated ones are asked for first
+
+    run = await synced(loaded)
+
+    assert run.status == "finished"
+    assert await loaded.value("SELECT count(*) FROM crm_owners WHERE NOT (is_archived OR is_gone)") == known
+
+
+async def test_owners_who_are_all_deactivated_are_believed(loaded: Town):
+    for owner in await loaded.value(
+        "SELECT array_agg(id) FROM crm_owners WHERE NOT (is_archived OR is_queue)"
+    ):
+        await loaded.sandbox.hubspot(f"owners/{owner}", archived=True)
+
+    await synced(loaded)
+
+    assert not await loaded.value("SELECT count(*) FROM crm_owners WHERE NOT (is_archived OR is_queue)")
+
+
 async def test_who_owns_is_shown_anew_as_soon_as_hubspot_or_the_directory_says_otherwise(loaded: Town):
     await loaded.portal.sync.run()
     ben = next(one for one in await loaded.portal.owners.list_all() if one.email == "ben@acme.test")

@@ -196,6 +196,14 @@ async def test_owners_are_active_deactivated_and_queues(town: Town):
     assert [owner.email for owner in owners if owner.is_queue] == [""]
 
 
+async def test_a_list_of_owners_that_goes_round_is_no_list(town: Town):
+    page = {"results": [{"id": "1"}], "paging": {"next": {"after": "1"}}}
+    await town.sandbox.hubspot("faults", path="/crm/owners/*", status=200, body=page, times=2)
+
+    with pytest.raises(VendorDown, match="goes round"):
+        await town.portal.hubspot.owners()
+
+
 async def test_stages_are_in_order_and_say_which_ones_end_a_deal(town: Town):
     stages = await town.portal.hubspot.pipelines()
 

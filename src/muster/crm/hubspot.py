@@ -205,8 +205,10 @@ class HubSpot:
                 page = await self._api.get(_OWNERS, Owners, query | ({"after": after} if after else {}))
                 found |= {str(one.id): one.owner(is_archived=is_archived) for one in page.results}
                 after = page.after
-                if not after or after in seen:
+                if not after:
                     break
+                if after in seen:
+                    raise HubSpotDown("the list of owners goes round", reason="unreadable")
                 seen.add(after)
         return list(found.values())
 
