@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.crm.hubspot_town import (
+    SOMEBODY,
     a_deal,
     counts,
     held,
@@ -23,6 +24,7 @@ from tests.town import Town
 from muster.crm.fields import Kind
 from muster.crm.owners import Standing
 from muster.errors import VendorDown, VendorRefused
+from muster.platform.queue import Work
 
 LISTED = "/crm/objects/2026-09"
 
@@ -368,6 +370,22 @@ async def test_an_empty_listing_is_refused_and_archives_nothing(loaded: Town):
     assert await held(loaded, Kind.COMPANIES) == before
 
 
+async def test_a_search_that_ends_early_is_made_again(loaded: Town):
+    until = await loaded.portal.crm_sync.known_until(Kind.DEALS)
+    await a_deal(loaded)
+    await in_haste(loaded)
+    await loaded.sandbox.hubspot(
+        "faults", path=f"{LISTED}/deals/search", status=200, body={"results": [], "total": 5}
+    )
+
+    run = await synced(loaded)
+
+    assert (run.status, run.created) == ("refused", 0)
+    assert "counts 5 more than it shows" in str(run.reason)
+    assert await loaded.portal.crm_sync.known_until(Kind.DEALS) == until
+    assert (await synced(loaded)).created == 1
+
+
 async def test_a_listing_cut_short_archives_nobody_who_is_there(loaded: Town):
     before = await held(loaded, Kind.DEALS)
     listed = (await loaded.portal.hubspot.page(Kind.DEALS, limit=100)).after
@@ -485,6 +503,22 @@ async def test_once_a_day_everything_is_listed(loaded: Town):
 
     assert (await synced(loaded)).is_full
     assert not (await synced(loaded)).is_full
+
+
+async def test_a_dry_run_that_waits_takes_the_place_of_no_scheduled_run(loaded: Town):
+    await a_deal(loaded)
+    await in_haste(loaded)
+
+    await loaded.portal.crm_sync.ask(by=SOMEBODY, dry_run=True)
+
+    job = next(job for job in loaded.portal.jobs if job.name == "crm.sync")
+    await job.run(Work(job_id="1", attempt=1, request_id=""))
+
+    runs = await loaded.value(
+        "SELECT jsonb_agg(jsonb_build_array(dry_run, asked_by, created) ORDER BY id DESC) FROM crm_syncs"
+    )
+    assert runs[:2] == [[False, "schedule", 1], [True, SOMEBODY.email, 1]]
+    assert not await loaded.portal.crm_sync.is_wanted()
 
 
 async def test_while_listing_everything_fails_what_changes_is_read_all_the_same(loaded: Town):

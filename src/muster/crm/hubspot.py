@@ -15,6 +15,7 @@ from muster.crm.hubspot_api import HubSpotApi
 from muster.crm.hubspot_errors import HubSpotDown, HubSpotRefused
 from muster.crm.hubspot_wire import (
     AssociationBatch,
+    FoundRecords,
     Owners,
     Pipelines,
     Properties,
@@ -149,7 +150,7 @@ class HubSpot:
             "properties": properties_of(kind),
             "limit": limit,
         }
-        found = await self._api.ask(f"{_OBJECTS}/{kind}/search", body, Records, bucket="search")
+        found = await self._api.ask(f"{_OBJECTS}/{kind}/search", body, FoundRecords, bucket="search")
         return Found(records=[one.record(kind) for one in found.results], total=found.total)
 
     async def read(self, kind: Kind, ids: Sequence[str]) -> Batch:

@@ -58,11 +58,15 @@ class WireRecord(msgspec.Struct, rename="camel"):
 class Records(msgspec.Struct):
     results: list[WireRecord]
     paging: Paging | None = None
-    total: int = 0
 
     @property
     def after(self) -> str:
         return self.paging.after if self.paging else ""
+
+
+class FoundRecords(msgspec.Struct):
+    results: list[WireRecord]
+    total: int
 
 
 class BatchError(msgspec.Struct, rename="camel"):
