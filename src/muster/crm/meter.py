@@ -83,8 +83,7 @@ class Meter:
                 is_written = True
             finally:
                 if not is_written:
-                    self._put_back(calls, retried, said)
-                    self._used_up_at = self._used_up_at or used_up_at
+                    self._put_back(calls, retried, said, used_up_at)
 
     async def today(self) -> list[FeatureCalls]:
         """The costliest first, with what all processes have written and this one is about to."""
@@ -140,11 +139,18 @@ class Meter:
                     {"at": used_up_at},
                 )
 
-    def _put_back(self, calls: Counter[_Counted], retried: Counter[_Counted], said: Allowance | None) -> None:
+    def _put_back(
+        self,
+        calls: Counter[_Counted],
+        retried: Counter[_Counted],
+        said: Allowance | None,
+        used_up_at: datetime | None,
+    ) -> None:
         """Beside what was counted meanwhile."""
         self._calls.update(calls)
         self._retried.update(retried)
         self._said = self._said or said
+        self._used_up_at = self._used_up_at or used_up_at
 
     def _flush_soon(self) -> None:
         if self._timer is None or self._timer.done():
