@@ -249,6 +249,25 @@ async def test_the_board_keeps_the_filters_and_shows_another_pipeline(cy: Visito
     assert "No such pipeline" in (await cy.get("/crm/deals/board?pipeline=none")).text
 
 
+async def test_deals_in_a_stage_hubspot_has_no_more_stand_in_a_last_column(customers: Town, ada: Visitor):
+    await customers.execute("UPDATE crm_stages SET is_gone = true WHERE id IN ('offer', 'won')")
+    await customers.portal.cache.bust("crm:catalogue")
+
+    page = (await ada.get("/crm/deals/board")).text
+    columns = re.split(r'<section class="board-column"', page)[1:]
+
+    assert "Stage no longer in HubSpot" in columns[-1]
+    assert len(columns) == 3
+    assert sorted(names(columns[-1])) == ["Kestrel pilot", "Umbra licence"]
+    assert '<span class="count">2</span>' in columns[-1]
+    assert "Offer made" in columns[-1]
+    assert 'href="/crm/deals?pipeline=sales&amp;stage=offer&amp;stage=won"' in columns[-1]
+    assert "data-stage" not in columns[-1]
+    listed = (await ada.get("/crm/deals?pipeline=sales&stage=offer&stage=won")).text
+    assert "Kestrel pilot" in listed
+    assert "Offer made" in listed
+
+
 async def test_only_who_may_edit_can_move_a_card(cy: Visitor, ada: Visitor):
     assert "was_dealstage" not in (await cy.get("/crm/deals/board")).text
     moved = (await ada.get("/crm/deals/board")).text
