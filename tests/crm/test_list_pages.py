@@ -206,6 +206,28 @@ async def test_malformed_filters_are_answered_422_everywhere(cy: Visitor, query:
             assert answer.status_code == 422, (path, answer.text[:200])
 
 
+async def test_pages_with_customers_from_before_say_that_hubspot_is_not_set_up(settings: Settings):
+    bare = replace(settings, hubspot_token=None, hubspot_webhook_secret=None)
+    async with opened(bare) as town, town.signed_in(ADA) as ada:
+        await put_stages(town)
+        await put_owner(town, "1", "Somebody else", "else@elsewhere.test")
+        await put(
+            town,
+            deal("11", "From before", hubspot_owner_id="1"),
+            contact("21", "Anna", "Berg"),
+            company("31", "Nordwind"),
+        )
+
+        for path in (*LISTS, "/crm/deals/board", "/crm/leavers", "/crm/bulks", "/crm/syncs"):
+            page = (await ada.get(path)).text
+            assert page.count("<code>HUBSPOT_TOKEN</code> is not set") == 1, path
+
+
+async def test_pages_say_nothing_of_a_token_that_is_there(ada: Visitor):
+    for path in (*LISTS, "/crm/deals/board", "/crm/leavers", "/crm/bulks", "/crm/syncs"):
+        assert "HUBSPOT_TOKEN" not in (await ada.get(path)).text, path
+
+
 # The board --------------------------------------------------------------------------------------------
 
 
