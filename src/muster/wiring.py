@@ -246,7 +246,9 @@ def make(settings: Settings, *, application: str) -> Portal:
     secret = settings.hubspot_webhook_secret.reveal() if settings.hubspot_webhook_secret else None
     forms = Csrf(key, fallbacks)
     site = Site(public_url=settings.public_url, development=settings.environment == "development")
-    pages = Pages(forms, sandbox=settings.is_sandbox)
+    pages = Pages(
+        forms, sandbox=settings.is_sandbox, unset=() if settings.has_hubspot else ("HUBSPOT_TOKEN",)
+    )
     copy = DirectoryCopy(database, accounts, busts)
     removals = Removals(database, copy, percent=settings.people_removal_percent)
     rereads = Rereads(database, directory, copy, removals)

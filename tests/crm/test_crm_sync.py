@@ -1,10 +1,12 @@
 """The copy of HubSpot's records kept in step: what moved, left or came back, and what is not believed."""
 
 import asyncio
-from datetime import timedelta
+import secrets
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.crm.hubspot_town import (
+    SOMEBODY,
     a_deal,
     counts,
     held,
@@ -20,7 +22,9 @@ from tests.crm.hubspot_town import (
 from tests.town import Town
 
 from muster.crm.fields import Kind
+from muster.crm.owners import Standing
 from muster.errors import VendorDown, VendorRefused
+from muster.platform.queue import Work
 
 LISTED = "/crm/objects/2026-09"
 
@@ -178,6 +182,28 @@ async def test_what_is_restored_comes_back(loaded: Town):
     assert not await is_archived(loaded, Kind.DEALS, deal)
 
 
+async def test_what_was_archived_before_we_came_is_here_as_soon_as_it_is_restored(town: Town):
+    await in_haste(town)
+    old = await a_deal(town, dealname="From before")
+    await town.sandbox.hubspot(f"deals/{old}", archived=True)
+    await in_haste(town)
+    await synced(town)
+    assert await is_archived(town, Kind.DEALS, old)
+    assert (await row(town, Kind.DEALS, old))["fields"] == {}
+    assert await held(town, Kind.DEALS) == (await counts(town))["deals"]
+
+    await town.sandbox.hubspot(f"deals/{old}", archived=False)
+    await in_haste(town)
+    await town.execute("UPDATE crm_cursors SET known_until = now() + interval '20 minutes'")
+    run = await synced(town)
+
+    assert (run.is_full, run.restored, run.created) == (False, 1, 0)
+    assert (await row(town, Kind.DEALS, old))["name"] == "From before"
+    assert await held(town, Kind.DEALS) == (await counts(town))["deals"]
+    again = await synced(town, is_full=True)
+    assert again.changes == again.drift == 0
+
+
 async def test_one_restored_and_another_archived_are_both_known_within_the_hour(loaded: Town):
     first, second = await some(loaded, Kind.DEALS, count=2)
     await loaded.sandbox.hubspot(f"deals/{first}", archived=True)
@@ -218,6 +244,82 @@ async def test_an_owner_who_is_gone_or_deactivated_is_kept_and_marked(loaded: To
 
     assert await loaded.value("SELECT is_archived FROM crm_owners WHERE id = %s", owner)
     assert await loaded.value("SELECT is_gone FROM crm_owners WHERE id = '1'")
+
+
+async def test_a_list_of_owners_that_lacks_most_of_the_active_ones_is_not_believed(loaded: Town):
+    known = await loaded.value("SELECT count(*) FROM crm_owners WHERE NOT is_archived")
+    await loaded.sandbox.hubspot(
+        "faults", path="/crm/owners/*", status=200, body={"results": []}, skip=1
+    )  # the deactivated ones are asked for first
+
+    run = await synced(loaded)
+
+    assert run.status == "finished"
+    assert await loaded.value("SELECT count(*) FROM crm_owners WHERE NOT (is_archived OR is_gone)") == known
+
+
+async def test_owners_who_are_all_deactivated_are_believed(loaded: Town):
+    for owner in await loaded.value(
+        "SELECT array_agg(id) FROM crm_owners WHERE NOT (is_archived OR is_queue)"
+    ):
+        await loaded.sandbox.hubspot(f"owners/{owner}", archived=True)
+
+    await synced(loaded)
+
+    assert not await loaded.value("SELECT count(*) FROM crm_owners WHERE NOT (is_archived OR is_queue)")
+
+
+async def test_who_owns_is_shown_anew_as_soon_as_hubspot_or_the_directory_says_otherwise(loaded: Town):
+    await loaded.portal.sync.run()
+    ben = next(one for one in await loaded.portal.owners.list_all() if one.email == "ben@acme.test")
+    assert ben.may_own
+
+    await loaded.sandbox.hubspot(f"owners/{ben.id}", archived=True)
+    await synced(loaded)
+    assert (await loaded.portal.owners.by_id())[ben.id].standing is Standing.DEACTIVATED
+
+    await loaded.sandbox.change("ben@acme.test", suspended=True)
+    await loaded.portal.sync.run()
+    assert (await loaded.portal.owners.by_id())[ben.id].standing is Standing.SUSPENDED
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (Kind.DEALS, {"dealname": secrets.token_hex(6000)}),
+        (Kind.CONTACTS, {"email": f"{secrets.token_hex(6000)}@customer.example"}),
+        (Kind.COMPANIES, {"domain": f"{secrets.token_hex(6000)}.example"}),
+    ],
+)
+async def test_a_record_with_a_long_name_or_address_is_kept_as_any_other(
+    loaded: Town, kind: Kind, values: dict[str, str]
+):
+    made = await loaded.sandbox.hubspot(kind, properties=values)
+    await in_haste(loaded)
+
+    assert (await synced(loaded)).created == 1
+    kept = await row(loaded, kind, str(made["id"]))
+    assert kept["fields"].items() >= values.items()
+
+
+async def test_a_record_that_cannot_be_written_keeps_no_other_waiting(loaded: Town):
+    [contact] = await some(loaded, Kind.CONTACTS)
+    now = datetime.now(UTC).isoformat()
+    times = {"createdAt": now, "updatedAt": now, "archived": False}
+    spoilt = {"id": "1", "properties": {"hs_lead_status": secrets.token_hex(6000)}, **times}
+    fresh = {"id": contact, "properties": {"firstname": "Fresh"}, **times}
+    await loaded.sandbox.hubspot(
+        "faults",
+        path=f"{LISTED}/contacts/search",
+        status=200,
+        body={"total": 2, "results": [spoilt, fresh]},
+    )
+
+    run = await synced(loaded)
+
+    assert (run.status, run.created, run.updated) == ("finished", 0, 1)
+    assert run.faults == {"record not written": 1}
+    assert (await row(loaded, Kind.CONTACTS, contact))["fields"] == {"firstname": "Fresh"}
 
 
 async def test_what_incremental_runs_missed_is_found_and_counted_as_drift(loaded: Town):
@@ -266,6 +368,22 @@ async def test_an_empty_listing_is_refused_and_archives_nothing(loaded: Town):
     assert run.status == "refused"
     assert run.reason == f"HubSpot's listing held no companies where {before} are known; nothing was archived"
     assert await held(loaded, Kind.COMPANIES) == before
+
+
+async def test_a_search_that_ends_early_is_made_again(loaded: Town):
+    until = await loaded.portal.crm_sync.known_until(Kind.DEALS)
+    await a_deal(loaded)
+    await in_haste(loaded)
+    await loaded.sandbox.hubspot(
+        "faults", path=f"{LISTED}/deals/search", status=200, body={"results": [], "total": 5}
+    )
+
+    run = await synced(loaded)
+
+    assert (run.status, run.created) == ("refused", 0)
+    assert "counts 5 more than it shows" in str(run.reason)
+    assert await loaded.portal.crm_sync.known_until(Kind.DEALS) == until
+    assert (await synced(loaded)).created == 1
 
 
 async def test_a_listing_cut_short_archives_nobody_who_is_there(loaded: Town):
@@ -385,6 +503,22 @@ async def test_once_a_day_everything_is_listed(loaded: Town):
 
     assert (await synced(loaded)).is_full
     assert not (await synced(loaded)).is_full
+
+
+async def test_a_dry_run_that_waits_takes_the_place_of_no_scheduled_run(loaded: Town):
+    await a_deal(loaded)
+    await in_haste(loaded)
+
+    await loaded.portal.crm_sync.ask(by=SOMEBODY, dry_run=True)
+
+    job = next(job for job in loaded.portal.jobs if job.name == "crm.sync")
+    await job.run(Work(job_id="1", attempt=1, request_id=""))
+
+    runs = await loaded.value(
+        "SELECT jsonb_agg(jsonb_build_array(dry_run, asked_by, created) ORDER BY id DESC) FROM crm_syncs"
+    )
+    assert runs[:2] == [[False, "schedule", 1], [True, SOMEBODY.email, 1]]
+    assert not await loaded.portal.crm_sync.is_wanted()
 
 
 async def test_while_listing_everything_fails_what_changes_is_read_all_the_same(loaded: Town):

@@ -172,6 +172,40 @@ async def test_what_hubspot_failed_to_read_is_not_taken_for_missing(town: Town):
         await town.portal.hubspot.read(Kind.DEALS, ["1"])
 
 
+async def test_whom_a_batch_does_not_mention_is_not_taken_for_missing(town: Town):
+    ids = (await every(town.portal.hubspot, Kind.DEALS))[:40]
+    silence = {"status": "COMPLETE", "results": []}
+    await town.sandbox.hubspot("faults", path=f"{DEALS}/batch/read", status=200, body=silence)
+
+    with pytest.raises(VendorDown, match="said nothing of 40 records"):
+        await town.portal.hubspot.read(Kind.DEALS, ids)
+
+
+async def test_a_few_whom_a_batch_does_not_mention_are_asked_for_one_by_one(town: Town):
+    one, other, gone, kept = [await a_deal(town) for _ in range(4)]
+    merged = str((await town.sandbox.hubspot(f"deals/{one}", merge=other))["id"])
+    await town.portal.hubspot.archive(Kind.DEALS, gone)
+    silence = {"status": "COMPLETE", "results": []}
+    await town.sandbox.hubspot("faults", path=f"{DEALS}/batch/read", status=200, body=silence)
+
+    batch = await town.portal.hubspot.read(Kind.DEALS, [one, gone, kept])
+
+    assert {record.id for record in batch.records} == {merged, kept}
+    assert (batch.missing, batch.leads_to) == ([gone], {one: merged})
+
+
+async def test_ties_are_over_only_where_hubspot_says_so_or_says_nothing_twice(town: Town):
+    deal_id, [contact] = await a_deal(town), (await every(town.portal.hubspot, Kind.CONTACTS))[:1]
+    await town.sandbox.hubspot(f"deals/{deal_id}", tie=[{"type": "contacts", "id": contact}])
+    silence = {"status": "COMPLETE", "results": []}
+
+    for times, expected in ((1, {deal_id: [contact]}), (2, {})):
+        await town.sandbox.hubspot(
+            "faults", path="/crm/associations/*", status=200, body=silence, times=times
+        )
+        assert await town.portal.hubspot.associations(Kind.DEALS, Kind.CONTACTS, [deal_id]) == expected
+
+
 async def test_associations_of_many_are_read_at_once_and_page_by_page(town: Town):
     contacts = (await every(town.portal.hubspot, Kind.CONTACTS))[:600]
     deal_id, lonely = await a_deal(town), await a_deal(town)
@@ -194,6 +228,14 @@ async def test_owners_are_active_deactivated_and_queues(town: Town):
     assert [owner.email for owner in owners if owner.name == "Eve Doe"] == ["eve.doe@acme.test"]
     assert any(owner.is_archived and owner.user_id for owner in owners)
     assert [owner.email for owner in owners if owner.is_queue] == [""]
+
+
+async def test_a_list_of_owners_that_goes_round_is_no_list(town: Town):
+    page = {"results": [{"id": "1"}], "paging": {"next": {"after": "1"}}}
+    await town.sandbox.hubspot("faults", path="/crm/owners/*", status=200, body=page, times=2)
+
+    with pytest.raises(VendorDown, match="goes round"):
+        await town.portal.hubspot.owners()
 
 
 async def test_stages_are_in_order_and_say_which_ones_end_a_deal(town: Town):

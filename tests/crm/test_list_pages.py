@@ -206,6 +206,28 @@ async def test_malformed_filters_are_answered_422_everywhere(cy: Visitor, query:
             assert answer.status_code == 422, (path, answer.text[:200])
 
 
+async def test_pages_with_customers_from_before_say_that_hubspot_is_not_set_up(settings: Settings):
+    bare = replace(settings, hubspot_token=None, hubspot_webhook_secret=None)
+    async with opened(bare) as town, town.signed_in(ADA) as ada:
+        await put_stages(town)
+        await put_owner(town, "1", "Somebody else", "else@elsewhere.test")
+        await put(
+            town,
+            deal("11", "From before", hubspot_owner_id="1"),
+            contact("21", "Anna", "Berg"),
+            company("31", "Nordwind"),
+        )
+
+        for path in (*LISTS, "/crm/deals/board", "/crm/leavers", "/crm/bulks", "/crm/syncs"):
+            page = (await ada.get(path)).text
+            assert page.count("<code>HUBSPOT_TOKEN</code> is not set") == 1, path
+
+
+async def test_pages_say_nothing_of_a_token_that_is_there(ada: Visitor):
+    for path in (*LISTS, "/crm/deals/board", "/crm/leavers", "/crm/bulks", "/crm/syncs"):
+        assert "HUBSPOT_TOKEN" not in (await ada.get(path)).text, path
+
+
 # The board --------------------------------------------------------------------------------------------
 
 
@@ -247,6 +269,25 @@ async def test_the_board_keeps_the_filters_and_shows_another_pipeline(cy: Visito
     assert ">Due</a>" in renewals
     assert ">Offer made</a>" not in renewals
     assert "No such pipeline" in (await cy.get("/crm/deals/board?pipeline=none")).text
+
+
+async def test_deals_in_a_stage_hubspot_has_no_more_stand_in_a_last_column(customers: Town, ada: Visitor):
+    await customers.execute("UPDATE crm_stages SET is_gone = true WHERE id IN ('offer', 'won')")
+    await customers.portal.cache.bust("crm:catalogue")
+
+    page = (await ada.get("/crm/deals/board")).text
+    columns = re.split(r'<section class="board-column"', page)[1:]
+
+    assert "Stage no longer in HubSpot" in columns[-1]
+    assert len(columns) == 3
+    assert sorted(names(columns[-1])) == ["Kestrel pilot", "Umbra licence"]
+    assert '<span class="count">2</span>' in columns[-1]
+    assert "Offer made" in columns[-1]
+    assert 'href="/crm/deals?pipeline=sales&amp;stage=offer&amp;stage=won"' in columns[-1]
+    assert "data-stage" not in columns[-1]
+    listed = (await ada.get("/crm/deals?pipeline=sales&stage=offer&stage=won")).text
+    assert "Kestrel pilot" in listed
+    assert "Offer made" in listed
 
 
 async def test_only_who_may_edit_can_move_a_card(cy: Visitor, ada: Visitor):

@@ -142,6 +142,25 @@ async def test_every_filter_of_contacts_and_companies_leaves_exactly_those(
     assert page.tally.total.count == len(page.rows)
 
 
+async def test_whom_hubspot_never_named_is_gone_as_an_owner_everywhere(customers: Town):
+    before = await found(customers, Kind.DEALS, owner="orphaned")
+    await put(
+        customers,
+        deal("19", "Left behind", hubspot_owner_id="424242"),
+        contact("29", "Left", "Behind", hubspot_owner_id="424242"),
+    )
+
+    assert await found(customers, Kind.DEALS, owner="orphaned") == {*before, "19"}
+    assert "29" in await found(customers, Kind.CONTACTS, owner="orphaned")
+    contacts = await customers.portal.lists.tally(Kind.CONTACTS, Filter(), me=CY)
+    assert contacts.tabs["orphaned"].count == len(await found(customers, Kind.CONTACTS, owner="orphaned"))
+    assert "424242" in {leaver.card.id for leaver in await customers.portal.editing.leavers.list_all()}
+    async with customers.signed_in("ada@acme.test") as visitor:
+        owners = (await visitor.get("/api/v1/crm/owners?standing=orphaned")).json()["owners"]
+    [left] = [owner for owner in owners if owner["id"] == "424242"]
+    assert (left["name"], left["open_deals"], left["contacts"]) == ("Owner 424242", 1, 1)
+
+
 async def test_what_has_not_changed_for_some_days_is_stalled(customers: Town):
     now = datetime.now(UTC)
     await put(

@@ -1,6 +1,7 @@
 """The copy of HubSpot's records: late answers overwrite nothing, and what is news is kept and busted."""
 
 import random
+import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -103,6 +104,17 @@ async def test_values_that_are_none_of_their_kind_hold_nothing_up(town: Town, va
     kept = await row(town, Kind.DEALS, DEAL)
     assert kept["fields"]["amount"] == values["amount"]
     assert kept["amount"] is None
+
+
+async def test_what_postgresql_does_not_take_keeps_no_other_record_waiting(town: Town):
+    spoilt = [deal(record_id=one, values={"pipeline": secrets.token_hex(6000)}) for one in ("3", "8")]
+
+    taken = await take(town, *(deal(record_id=str(one)) for one in range(10, 20)), *spoilt)
+
+    assert (taken.created, set(taken.unwritten)) == (10, {"3", "8"})
+    assert taken.news.keys() == {str(one) for one in range(10, 20)}
+    assert await town.value("SELECT count(*) FROM crm_records") == 10
+    assert await town.value("SELECT count(*) FROM crm_changes") == 10
 
 
 async def test_what_happened_is_kept_field_by_field(town: Town):

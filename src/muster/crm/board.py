@@ -1,12 +1,15 @@
 """Deals as a board: a column for each stage of a pipeline."""
 
+from collections import Counter
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
 from starlette.responses import Response
 
 from muster.access.roles import Permission
-from muster.crm.catalogue import Catalogues
+from muster.crm.catalogue import Catalogue, Catalogues
 from muster.crm.fields import Kind
 from muster.crm.lists import Filter, ListRecords, Lists, RecordRow, Sum, filter_of, list_query
 from muster.crm.lists_web import whose
@@ -20,12 +23,16 @@ CARDS = 20
 """So many stand in a column; the list holds the others."""
 
 PATH = "/crm/deals/board"
+GONE = "Stage no longer in HubSpot"
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
-    """A stage with the deals in it that changed last; `sum` and `count` are of all of them."""
+    """A stage with the deals in it that changed last; `amounts` and `count` are of all of them. The one
+    without a `stage_id` holds those whose stage is in HubSpot no more.
+    """
 
-    stage: Stage
+    stage_id: str
+    label: str
     count: int
     amounts: dict[str, Any]
     cards: list[RecordRow]
@@ -67,7 +74,8 @@ class BoardPage:
             "crm_board.html",
             title="Board",
             columns=await self._columns(request, asked, wanted, catalogue.stages_of(pipeline)),
-            pipelines=list(catalogue.pipelines.items()),
+            stage_label=partial(catalogue.label_of, Kind.DEALS, "dealstage"),
+            pipelines=list(_pipelines(catalogue).items()),
             filters=asked,
             is_filtered=wanted != Filter(sort=wanted.sort, pipeline=pipeline),
             owners={owner.id: owner for owner in owners},
@@ -86,17 +94,34 @@ class BoardPage:
         me = request.actor.email
         tally = await self._lists.tally(Kind.DEALS, wanted, me=me)
         ids = [stage.id for stage in stages]
-        cards = await self._lists.columns(wanted, ids, me=me, limit=CARDS)
-        columns = []
-        for stage in stages:
-            of_stage = tally.stages.get((stage.pipeline_id, stage.id), Sum(0, {}))
-            columns.append(
-                Column(
-                    stage=stage,
-                    count=of_stage.count,
-                    amounts=of_stage.amounts,
-                    cards=cards[stage.id],
-                    href=href("/crm/deals", asked, stage=(stage.id,), limit=PAGE),
-                )
+        gone = [stage_id for pipeline_id, stage_id in tally.stages if pipeline_id == wanted.pipeline]
+        gone = sorted(set(gone).difference(ids))
+        cards = await self._lists.columns(wanted, [*ids, *gone], me=me, limit=CARDS)
+
+        def column(stage_id: str, label: str, *ids: str) -> Column:
+            sums = [tally.stages.get((wanted.pipeline, one), Sum(0, {})) for one in ids]
+            amounts: Counter[str] = Counter()
+            for one in sums:
+                amounts.update(one.amounts)
+            found = sorted((card for one in ids for card in cards[one]), key=_changed, reverse=True)
+            return Column(
+                stage_id=stage_id,
+                label=label,
+                count=sum(one.count for one in sums),
+                amounts=dict(amounts),
+                cards=found[:CARDS],
+                href=href("/crm/deals", asked, stage=ids, limit=PAGE),
             )
-        return columns
+
+        columns = [column(stage.id, stage.label, stage.id) for stage in stages]
+        return [*columns, column("", GONE, *gone)] if gone else columns
+
+
+def _pipelines(catalogue: Catalogue) -> dict[str, str]:
+    """With those that HubSpot has no more: deals may still be in them."""
+    gone = {stage.pipeline_id: f"{stage.pipeline} (no longer in HubSpot)" for stage in catalogue.gone}
+    return catalogue.pipelines | {id_: name for id_, name in gone.items() if id_ not in catalogue.pipelines}
+
+
+def _changed(card: RecordRow) -> tuple[datetime, str]:
+    return card.modified_at, card.id

@@ -7,9 +7,11 @@ import msgspec
 from muster.crm.catalogue import TAG
 from muster.crm.fields import Kind, field_of
 from muster.crm.hubspot import HubSpot
+from muster.crm.owners import TAG as OWNERS
 from muster.crm.record import Owner, Property, Stage
 from muster.platform.busts import Busts
 from muster.platform.database import Transaction
+from muster.platform.telemetry import logger
 
 
 class Definitions(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,19 +35,31 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True):
 
     async def keep(self, tx: Transaction, busts: Busts) -> int:
         """Write down what differs; how many rows did. What is listed no more stays, marked as gone, since
-        records may still name it; an empty list is not believed.
+        records may still name it; an empty list is not believed, nor owners of whom most are missing.
         """
-        moved = 0
-        if self.owners:
-            moved += await _keep_owners(tx, self.owners)
+        moved = owners = 0
+        if await _is_believed(tx, self.owners):
+            owners = await _keep_owners(tx, self.owners)
         if self.stages:
             moved += await _keep_stages(tx, self.stages)
         for kind, properties in self.properties.items():
             if properties:
                 moved += await _keep_properties(tx, kind, properties)
+        if owners:
+            await busts.announce(tx, OWNERS)
         if moved:
             await busts.announce(tx, TAG)
-        return moved
+        return moved + owners
+
+
+async def _is_believed(tx: Transaction, owners: Sequence[Owner]) -> bool:
+    """Whether at least half of the active ones we know are named, if only as deactivated."""
+    known = await tx.column("SELECT id FROM crm_owners WHERE NOT (is_archived OR is_gone)")
+    left = len({owner.id for owner in owners}.intersection(known))
+    if owners and left * 2 >= len(known):
+        return True
+    logger.warning("owners_not_believed", known=len(known), left=left, named=len(owners))
+    return False
 
 
 async def _keep_owners(tx: Transaction, owners: Sequence[Owner]) -> int:

@@ -15,6 +15,7 @@ from muster.crm.hubspot_api import HubSpotApi
 from muster.crm.hubspot_errors import HubSpotDown, HubSpotRefused
 from muster.crm.hubspot_wire import (
     AssociationBatch,
+    FoundRecords,
     Owners,
     Pipelines,
     Properties,
@@ -38,6 +39,9 @@ _OWNERS = f"/crm/owners/{VERSION}"
 _BATCH = 100
 _TIES_BATCH = 1_000
 _OWNERS_PAGE = 100
+_ASKED_SINGLY = 10
+"""Of so many a batch may say nothing at all before it is taken for broken."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _TIE_TYPES = {
@@ -146,21 +150,31 @@ class HubSpot:
             "properties": properties_of(kind),
             "limit": limit,
         }
-        found = await self._api.ask(f"{_OBJECTS}/{kind}/search", body, Records, bucket="search")
+        found = await self._api.ask(f"{_OBJECTS}/{kind}/search", body, FoundRecords, bucket="search")
         return Found(records=[one.record(kind) for one in found.results], total=found.total)
 
     async def read(self, kind: Kind, ids: Sequence[str]) -> Batch:
-        """Those of these ids that are there, however many."""
+        """Those of these ids that are there, however many. Only whom HubSpot names as missing is."""
         asked = list(dict.fromkeys(ids))
         found: dict[str, Record] = {}
+        without: set[str] = set()
         for some in _parts(asked, _BATCH):
             body = {"inputs": [{"id": one} for one in some], "properties": properties_of(kind)}
             batch = await self._api.ask(f"{_OBJECTS}/{kind}/batch/read", body, RecordBatch)
             _expect_all(batch.failure)
             found |= {record.id: record for record in (one.record(kind) for one in batch.results)}
+            without |= batch.without
         former = {old: record.id for record in found.values() for old in record.merged_ids}
         leads_to = {one: former[one] for one in asked if one not in found and one in former}
-        missing = [one for one in asked if one not in found and one not in leads_to]
+        missing = [one for one in asked if one in without and one not in found and one not in leads_to]
+        told = {*found, *leads_to, *missing}
+        for one in _few([one for one in asked if one not in told]):
+            record = await self.get(kind, one)
+            if record is None:
+                missing.append(one)
+            else:
+                found[record.id] = record
+                leads_to |= {one: record.id} if record.id != one else {}
         return Batch(records=list(found.values()), missing=missing, leads_to=leads_to)
 
     async def get(self, kind: Kind, record_id: str, *, archived: bool = False) -> Record | None:
@@ -177,23 +191,36 @@ class HubSpot:
         return found.record(kind)
 
     async def associations(self, from_kind: Kind, to_kind: Kind, ids: Sequence[str]) -> dict[str, list[str]]:
-        """Id → the ids it is tied to. Whoever has no ties is left out, and so is who is not there."""
+        """Id → the ids it is tied to. Whoever has no ties is left out, and so is who is not there.
+
+        HubSpot names those without ties among the errors; whether always is nowhere said. So it is asked
+        again about whom it says nothing, and only twice nothing means none.
+        """
         tied: dict[str, dict[str, None]] = {}
         path = f"/crm/associations/{VERSION}/{from_kind}/{to_kind}/batch/read"
         for some in _parts(list(dict.fromkeys(ids)), _TIES_BATCH):
-            inputs = [{"id": one} for one in some]
-            asked: set[tuple[str, str]] = set()
-            while inputs:
-                batch = await self._api.ask(path, {"inputs": inputs}, AssociationBatch)
-                _expect_all(batch.failure)
-                inputs = []
-                for one in batch.results:
-                    source = str(one.source.id)
-                    tied.setdefault(source, {}).update(dict.fromkeys(one.ids))
-                    if one.after and (source, one.after) not in asked:
-                        asked.add((source, one.after))
-                        inputs.append({"id": source, "after": one.after})
+            silent = await self._read_ties(path, some, tied)
+            if silent:
+                await self._read_ties(path, silent, tied)
         return {source: list(far) for source, far in tied.items() if far}
+
+    async def _read_ties(self, path: str, ids: Sequence[str], tied: dict[str, dict[str, None]]) -> list[str]:
+        """Into `tied`; those of whom HubSpot said nothing."""
+        without: set[str] = set()
+        inputs = [{"id": one} for one in ids]
+        asked: set[tuple[str, str]] = set()
+        while inputs:
+            batch = await self._api.ask(path, {"inputs": inputs}, AssociationBatch)
+            _expect_all(batch.failure)
+            without |= batch.without
+            inputs = []
+            for one in batch.results:
+                source = str(one.source.id)
+                tied.setdefault(source, {}).update(dict.fromkeys(one.ids))
+                if one.after and (source, one.after) not in asked:
+                    asked.add((source, one.after))
+                    inputs.append({"id": source, "after": one.after})
+        return [one for one in ids if one not in tied and one not in without]
 
     async def owners(self) -> list[Owner]:
         """Those who are active, and those who were deactivated and may still own records."""
@@ -205,8 +232,10 @@ class HubSpot:
                 page = await self._api.get(_OWNERS, Owners, query | ({"after": after} if after else {}))
                 found |= {str(one.id): one.owner(is_archived=is_archived) for one in page.results}
                 after = page.after
-                if not after or after in seen:
+                if not after:
                     break
+                if after in seen:
+                    raise HubSpotDown("the list of owners goes round", reason="unreadable")
                 seen.add(after)
         return list(found.values())
 
@@ -298,6 +327,13 @@ def _ms(moment: datetime) -> str:
 
 def _parts(ids: list[str], most: int) -> Iterator[list[str]]:
     return (ids[start : start + most] for start in range(0, len(ids), most))
+
+
+def _few(silent: list[str]) -> list[str]:
+    """Raises VendorDown for more than are worth asking for one by one."""
+    if len(silent) > _ASKED_SINGLY:
+        raise HubSpotDown(f"said nothing of {len(silent)} records of a batch", reason="incomplete")
+    return silent
 
 
 def _expect_all(failure: str) -> None:

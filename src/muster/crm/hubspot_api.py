@@ -177,6 +177,8 @@ class HubSpotApi:
             raise await self._too_much(answer, response, bucket, attempt)
         if response.status_code >= 500 or response.status_code == 408:
             raise _Failed(answer.failure(), is_begun=True, wait=_retry_after(response))
+        if answer.category == "MISSING_SCOPES":
+            self._meter.lacked_scope()
         raise answer.refusal()
 
     async def _too_much(
@@ -184,6 +186,7 @@ class HubSpotApi:
     ) -> Exception:
         """What to raise; whoever else asks is told to wait, too."""
         if answer.is_daily:
+            self._meter.used_up()
             self._tally.faults[answer.reason] += 1
             return answer.failure()
         wait = _retry_after(response)

@@ -58,16 +58,28 @@ class WireRecord(msgspec.Struct, rename="camel"):
 class Records(msgspec.Struct):
     results: list[WireRecord]
     paging: Paging | None = None
-    total: int = 0
 
     @property
     def after(self) -> str:
         return self.paging.after if self.paging else ""
 
 
+class FoundRecords(msgspec.Struct):
+    results: list[WireRecord]
+    total: int
+
+
 class BatchError(msgspec.Struct, rename="camel"):
     category: str | None = None
     message: str | None = None
+    context: Any = None
+
+    @property
+    def ids(self) -> Iterator[str]:
+        """Whom it is about: of records, or of those whose associations were asked for."""
+        for name in ("ids", "id", "fromObjectId"):
+            said = self.context.get(name) if isinstance(self.context, dict) else None
+            yield from (_value(one) for one in (said if isinstance(said, list) else [said]))
 
 
 class _Batch(msgspec.Struct, rename="camel", kw_only=True):
@@ -83,6 +95,11 @@ class _Batch(msgspec.Struct, rename="camel", kw_only=True):
             if error.category != "OBJECT_NOT_FOUND":
                 return error.message or error.category or "an error without words"
         return ""
+
+    @property
+    def without(self) -> set[str]:
+        """Those of whom HubSpot says that there is nothing to tell."""
+        return {one for error in self.errors or () for one in error.ids if one}
 
 
 class RecordBatch(_Batch):

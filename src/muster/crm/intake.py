@@ -15,6 +15,9 @@ from muster.crm.runs import DEADLINE, Claim, CrmRuns, note_costs
 from muster.platform.database import Database, Transaction
 from muster.platform.tally import Tally
 
+UNWRITTEN = "record not written"
+"""Among a run's faults, how many records PostgreSQL does not take."""
+
 _FIGURES = ("created", "updated", "unchanged", "archived", "restored", "merged")
 
 
@@ -107,11 +110,18 @@ class Intake:
                 await self._settle(tx, doubted)
 
     async def archived(self, kind: Kind, records: Sequence[Record], *, asked: int) -> None:
-        """Take what HubSpot lists as archived."""
+        """Take what HubSpot lists as archived. Whom we never held is kept by id alone: once restored, they
+        are missed in that listing, and nothing else tells of them.
+        """
         run = self._run
         async with self._database.reading() as statements:
-            here = set(await statements.column(_HERE, [kind, [record.id for record in records]]))
-        leaving = [record for record in records if record.id in here]
+            is_here = await statements.pairs(_IS_HERE, [kind, [record.id for record in records]])
+        leaving = [record for record in records if is_here.get(record.id)]
+        strangers = [record for record in records if record.id not in is_here]
+        if strangers and not run.dry_run:
+            async with self._database.transaction(deadline=DEADLINE) as tx:
+                await self._runs.hold(tx, run)
+                await self._mirror.keep_archived(tx, kind, strangers, asked=asked)
         if not leaving:
             return
         async with self._database.transaction(deadline=DEADLINE) as tx:
@@ -161,8 +171,10 @@ class Intake:
     async def _count(self, tx: Transaction, taken: Taken, **more: int) -> None:
         counts = Counter({name: getattr(taken, name) for name in _FIGURES})
         counts["unchanged"] += taken.late
+        if taken.unwritten:
+            self._tally.faults[UNWRITTEN] += len(taken.unwritten)
         await self._runs.add(tx, self._run, **(counts + Counter(more)))
         await note_costs(tx, self._run.id, self._tally)
 
 
-_HERE = "SELECT id FROM crm_records WHERE kind = %s AND id = ANY(%s) AND archived_at IS NULL"
+_IS_HERE = "SELECT id, archived_at IS NULL FROM crm_records WHERE kind = %s AND id = ANY(%s)"

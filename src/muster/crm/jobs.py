@@ -94,9 +94,9 @@ class CrmJobs:
         )
 
     async def _run(self, work: Work) -> None:
-        """Do the run that is wanted, and whatever was asked for meanwhile."""
-        while await self._sync.run() is not None:
-            if not await self._sync.is_wanted():
+        """Do the run that is wanted, and whatever was asked for meanwhile. A dry run takes nobody's turn."""
+        while (run := await self._sync.run()) is not None:
+            if not (run.dry_run or await self._sync.is_wanted()):
                 return
         # The last attempt comes later than a lost run is taken for dead: that one lives, and goes on.
         if work.attempt < self.sync.attempts:

@@ -12,7 +12,7 @@ from muster.crm.bulks import MOST, Bulks, Plan
 from muster.crm.edit_values import InvalidFields
 from muster.crm.fields import OWNER, Kind
 from muster.crm.mirror import kind_tag
-from muster.crm.owners import OwnerCard, Owners, Standing
+from muster.crm.owners import OwnerCard, Owners, live, stranger
 from muster.errors import Invalid, NotFound
 from muster.platform.actor import Origin, Who
 from muster.platform.cache import Cache
@@ -56,13 +56,13 @@ class Leavers:
     async def list_all(self) -> list[Leaver]:
         """Whoever owns anything and is gone, those with most open deals first."""
         cards = await self._owners.by_id()
-        live = {card.id for card in cards.values() if not card.standing.is_orphaning}
+        here = set(live(list(cards.values())))
         owned = await self._owned()
         found: dict[str, list[_Owned]] = {}
         for one in owned:
-            if one.owner_id and one.owner_id not in live:
+            if one.owner_id and one.owner_id not in here:
                 found.setdefault(one.owner_id, []).append(one)
-        leavers = [_leaver(cards.get(owner_id) or _stranger(owner_id), of) for owner_id, of in found.items()]
+        leavers = [_leaver(cards.get(owner_id) or stranger(owner_id), of) for owner_id, of in found.items()]
         return sorted(
             leavers, key=lambda one: (-one.counts[Share.OPEN_DEALS], -one.total, one.card.name, one.card.id)
         )
@@ -75,7 +75,7 @@ class Leavers:
         owned = [one for one in await self._owned() if one.owner_id == owner_id]
         if card is None and not owned:
             raise NotFound(f"Nobody who owns records has the id {owner_id}.")
-        return _leaver(card or _stranger(owner_id), owned)
+        return _leaver(card or stranger(owner_id), owned)
 
     async def count_without_owner(self) -> dict[Kind, int]:
         """Records that nobody has ever owned, or whose owner was taken away; of deals the open ones."""
@@ -156,20 +156,6 @@ def _share(one: _Owned) -> Share:
     if one.kind is Kind.DEALS:
         return Share.CLOSED_DEALS if one.is_closed else Share.OPEN_DEALS
     return Share(one.kind.value)
-
-
-def _stranger(owner_id: str) -> OwnerCard:
-    """Records can name an owner whom HubSpot does not list any more."""
-    return OwnerCard(
-        id=owner_id,
-        name=f"Owner {owner_id}",
-        email="",
-        team="",
-        standing=Standing.UNKNOWN,
-        person_id="",
-        person_name="",
-        is_deactivated=True,
-    )
 
 
 _IDS = {

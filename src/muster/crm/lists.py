@@ -13,7 +13,7 @@ from psycopg import sql
 from muster.access.colleague import WhoIs
 from muster.crm.fields import Kind
 from muster.crm.mirror import kind_tag
-from muster.crm.owners import Owners, orphaning
+from muster.crm.owners import Owners, live
 from muster.errors import Invalid
 from muster.platform.cache import Cache
 from muster.platform.database import Database
@@ -174,22 +174,37 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
+class _Whose:
+    """Whose records are meant: those of these owners, or with `is_not` those of nobody among them."""
+
+    ids: list[str]
+    is_not: bool = False
+
+    def holds(self, owner_id: str) -> bool:
+        return (owner_id in self.ids) is not self.is_not
+
+
+_ANYBODYS = _Whose([], is_not=True)
+_NOBODYS = _Whose([""])
+
+
+@dataclass(frozen=True, slots=True)
 class _Scope:
-    """A filter with its words in the place of an owner replaced; `owner_ids` is None for anybody's."""
+    """A filter with its words in the place of an owner replaced."""
 
     kind: Kind
     wanted: Filter
-    owner_ids: list[str] | None
+    whose: _Whose = _ANYBODYS
 
     def key(self) -> str:
         asked = msgspec.json.encode(
-            [self.kind, msgspec.structs.replace(self.wanted, sort=""), self.owner_ids]
+            [self.kind, msgspec.structs.replace(self.wanted, sort=""), self.whose.is_not, self.whose.ids]
         )
         return hashlib.blake2b(asked, digest_size=12).hexdigest()
 
 
 def _everything(kind: Kind) -> _Scope:
-    return _Scope(kind, Filter(), None)
+    return _Scope(kind, Filter())
 
 
 class Lists:
@@ -322,16 +337,19 @@ class Lists:
 
     async def _scope(self, kind: Kind, wanted: Filter, *, me: str) -> _Scope:
         wanted = checked(kind, wanted)
-        return _Scope(kind, wanted, await self._owner_ids(wanted.owner, me=me))
+        return _Scope(kind, wanted, await self._whose(wanted.owner, me=me))
 
-    async def _owner_ids(self, owner: str, *, me: str) -> list[str] | None:
+    async def _whose(self, owner: str, *, me: str) -> _Whose:
         if owner == "":
-            return None
+            return _ANYBODYS
         if owner == NOBODY:
-            return [""]
+            return _NOBODYS
         if owner == ORPHANED:
-            return sorted(orphaning(await self._owners.list_all()))
-        return await self._mine(me) if owner == ME else [owner]
+            return await self._orphaned()
+        return _Whose(await self._mine(me) if owner == ME else [owner])
+
+    async def _orphaned(self) -> _Whose:
+        return _Whose(["", *sorted(live(await self._owners.list_all()))], is_not=True)
 
     async def _mine(self, me: str) -> list[str]:
         who = (await self._who_is([me.casefold()])).get(me.casefold()) if me else None
@@ -340,16 +358,16 @@ class Lists:
     async def _tally(self, scope: _Scope, *, me: str) -> Tally:
         if scope.kind is Kind.DEALS:
             return _tally_of_deals(scope.wanted, await self._parts(scope))
-        parts = await self._parts(_Scope(scope.kind, scope.wanted, None))
-        owners = {
-            "": None,
-            ME: await self._mine(me),
-            NOBODY: [""],
-            ORPHANED: orphaning(await self._owners.list_all()),
+        parts = await self._parts(_Scope(scope.kind, scope.wanted))
+        tabs = {
+            "": _ANYBODYS,
+            ME: _Whose(await self._mine(me)),
+            NOBODY: _NOBODYS,
+            ORPHANED: await self._orphaned(),
         }
         return Tally(
-            total=_of_owners(parts, scope.owner_ids),
-            tabs={key: _of_owners(parts, ids) for key, ids in owners.items()},
+            total=_of_owners(parts, scope.whose),
+            tabs={key: _of_owners(parts, whose) for key, whose in tabs.items()},
             stages={},
         )
 
@@ -365,7 +383,7 @@ class Lists:
     async def _parts(self, scope: _Scope) -> list[Part]:
         """Of those who match but for the state and the stage, or the owner, since tabs show the others."""
         wide = msgspec.structs.replace(scope.wanted, stage=(), state="", owner="")
-        wider = _Scope(scope.kind, wide, scope.owner_ids)
+        wider = _Scope(scope.kind, wide, scope.whose)
 
         async def read() -> list[Part]:
             statement = (_DEAL_PARTS if scope.kind is Kind.DEALS else _OWNER_PARTS).format(_counted(wider))
@@ -453,8 +471,8 @@ def _tally_of_deals(wanted: Filter, parts: Sequence[Part]) -> Tally:
     )
 
 
-def _of_owners(parts: Sequence[Part], ids: Sequence[str] | None) -> Sum:
-    return Sum.of(parts if ids is None else [part for part in parts if part.owner_id in ids])
+def _of_owners(parts: Sequence[Part], whose: _Whose) -> Sum:
+    return Sum.of([part for part in parts if whose.holds(part.owner_id)])
 
 
 def _wanted(scope: _Scope) -> Wanted:
@@ -479,8 +497,9 @@ def _conditions(scope: _Scope) -> list[sql.Composable]:
     ]
     if wanted.q:
         parts.append(containing(wanted.q))
-    if scope.owner_ids is not None:
-        parts.append(sql.SQL("owner_id = ANY({}::text[])").format(_texts(scope.owner_ids)))
+    if scope.whose != _ANYBODYS:
+        form = "owner_id <> ALL({}::text[])" if scope.whose.is_not else "owner_id = ANY({}::text[])"
+        parts.append(sql.SQL(form).format(_texts(scope.whose.ids)))
     if wanted.stage:
         parts.append(sql.SQL("stage_id = ANY({}::text[])").format(_texts(wanted.stage)))
     if wanted.state:

@@ -285,7 +285,7 @@ def _listed(row: RecordRow, owners: dict[str, OwnerCard]) -> dict[str, Any]:
 
 
 def _deal(row: RecordRow, owners: dict[str, OwnerCard], catalogue: Catalogue) -> DealListed:
-    stage = catalogue.stage(row.stage_id, row.pipeline_id)
+    stage = catalogue.stage_or_gone(row.stage_id, row.pipeline_id)
     return DealListed(
         **_listed(row, owners),
         amount=row.amount,

@@ -304,5 +304,5 @@ def csv_columns(
 
 
 def stage_label(catalogue: Catalogue, row: RecordRow) -> str:
-    stage = catalogue.stage(row.stage_id, row.pipeline_id)
+    stage = catalogue.stage_or_gone(row.stage_id, row.pipeline_id)
     return stage.label if stage else row.stage_id

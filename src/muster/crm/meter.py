@@ -41,6 +41,8 @@ class Meter:
         self._calls: Counter[_Counted] = Counter()
         self._retried: Counter[_Counted] = Counter()
         self._said: Allowance | None = None
+        self._used_up_at: datetime | None = None
+        self.scope_lacked_at: datetime | None = None
         self._writing = asyncio.Lock()
         self._timer: asyncio.Task[None] | None = None
 
@@ -57,21 +59,31 @@ class Meter:
         self._said = Allowance(daily_limit=daily_limit, daily_left=daily_left, said_at=datetime.now(UTC))
         self._flush_soon()
 
+    def used_up(self) -> None:
+        """HubSpot refuses all calls for the rest of the day; such an answer has no figures."""
+        self._used_up_at = datetime.now(UTC)
+        self._flush_soon()
+
+    def lacked_scope(self) -> None:
+        """The token may not do what was asked; told in this process only."""
+        self.scope_lacked_at = datetime.now(UTC)
+
     async def flush(self) -> None:
         """Raises Unavailable; what could not be written is kept for the next time."""
         async with self._writing:
             calls, self._calls = self._calls, Counter()
             retried, self._retried = self._retried, Counter()
             said, self._said = self._said, None
-            if not (calls or retried or said):
+            used_up_at, self._used_up_at = self._used_up_at, None
+            if not (calls or retried or said or used_up_at):
                 return
             is_written = False
             try:
-                await self._write(calls, retried, said)
+                await self._write(calls, retried, said, used_up_at)
                 is_written = True
             finally:
                 if not is_written:
-                    self._put_back(calls, retried, said)
+                    self._put_back(calls, retried, said, used_up_at)
 
     async def today(self) -> list[FeatureCalls]:
         """The costliest first, with what all processes have written and this one is about to."""
@@ -98,7 +110,11 @@ class Meter:
             await self.flush()
 
     async def _write(
-        self, calls: Counter[_Counted], retried: Counter[_Counted], said: Allowance | None
+        self,
+        calls: Counter[_Counted],
+        retried: Counter[_Counted],
+        said: Allowance | None,
+        used_up_at: datetime | None,
     ) -> None:
         async with self._database.transaction() as tx:
             # In one order, so that two processes do not wait for each other.
@@ -117,12 +133,24 @@ class Meter:
                     " WHERE crm_allowance.said_at < excluded.said_at",
                     [said.daily_limit, said.daily_left, said.said_at],
                 )
+            if used_up_at:
+                await tx.execute(
+                    "UPDATE crm_allowance SET daily_left = 0, said_at = %(at)s WHERE said_at < %(at)s",
+                    {"at": used_up_at},
+                )
 
-    def _put_back(self, calls: Counter[_Counted], retried: Counter[_Counted], said: Allowance | None) -> None:
+    def _put_back(
+        self,
+        calls: Counter[_Counted],
+        retried: Counter[_Counted],
+        said: Allowance | None,
+        used_up_at: datetime | None,
+    ) -> None:
         """Beside what was counted meanwhile."""
         self._calls.update(calls)
         self._retried.update(retried)
         self._said = self._said or said
+        self._used_up_at = self._used_up_at or used_up_at
 
     def _flush_soon(self) -> None:
         if self._timer is None or self._timer.done():
@@ -130,7 +158,7 @@ class Meter:
 
     async def _flush_later(self) -> None:
         await asyncio.sleep(self._every.total_seconds())
-        while self._calls or self._retried or self._said:
+        while self._calls or self._retried or self._said or self._used_up_at:
             with contextlib.suppress(Unavailable):
                 await self.flush()
             await asyncio.sleep(self._every.total_seconds())

@@ -13,12 +13,14 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
+from psycopg.errors import DataError, ProgramLimitExceeded
 
 from muster.crm.fields import FIELDS, HIDDEN, OWNER, Kind, name_of
 from muster.crm.record import Record
 from muster.platform.busts import Busts
-from muster.platform.database import Database, Statements, Transaction
+from muster.platform.database import Database, Statements, Transaction, first_line
 from muster.platform.folding import folded
+from muster.platform.telemetry import logger
 
 TOLD_APART = 200
 """So many records of one write are busted one by one; more of them all at once."""
@@ -31,6 +33,10 @@ DIRECTIONS = (
 """From which kind to which an association is kept, whichever end it was read from."""
 
 _LARGEST = Decimal(10) ** 17
+
+_NAME_INDEXED = 200
+_ADDRESS_INDEXED = 320
+"""Characters; a row of an index has room for 2,700 bytes."""
 
 
 class Source(StrEnum):
@@ -47,7 +53,8 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
 
     `late` are those that something newer stood in the way of. `news` says of each that is not as it was
     "created", "changed", "archived" or "restored". Of the `doubted` search says what may be outdated:
-    they were left as they are, and HubSpot is to be asked for them by id.
+    they were left as they are, and HubSpot is to be asked for them by id. The `unwritten` PostgreSQL
+    does not take.
     """
 
     created: int = 0
@@ -59,6 +66,7 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     late: int = 0
     news: dict[str, str] = {}
     doubted: tuple[str, ...] = ()
+    unwritten: tuple[str, ...] = ()
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -101,8 +109,8 @@ class Mirror:
         """
         judged = await self._judge(tx, kind, records, asked=asked, lags=lags, is_locked=not dry_run)
         if not dry_run:
+            judged.give_up(await _write(tx, kind, judged.rows, asked, lags=lags))
             told = [one for one in judged.changes if not (is_first_load and one[1] == "created")]
-            await _write(tx, kind, judged.rows, asked, lags=lags)
             if judged.same and not lags and source is not Source.SYNC:
                 await tx.execute(_SEEN, {"kind": kind, "ids": judged.same, "asked": asked})
             await _note(tx, kind, told, source=source, by=by)
@@ -146,6 +154,23 @@ class Mirror:
         if gone:
             await self.bust(tx, kind, gone)
         return len(gone)
+
+    async def keep_archived(
+        self, tx: Transaction, kind: Kind, records: Sequence[Record], *, asked: int
+    ) -> None:
+        """Keep of archived records that there are such, and nothing of what is in them."""
+        await tx.execute(
+            _KEEP_ARCHIVED,
+            {
+                "kind": kind,
+                "name": name_of(kind, {}),
+                "asked": asked,
+                "ids": [record.id for record in records],
+                "created": [record.created_at for record in records],
+                "modified": [record.modified_at for record in records],
+                "archived": [record.archived_at or record.modified_at for record in records],
+            },
+        )
 
     async def lead(
         self, tx: Transaction, kind: Kind, merges: Mapping[str, str], *, asked: int, source: Source
@@ -276,6 +301,8 @@ class _Judged:
         self.late: list[str] = []
         self.doubted: list[str] = []
         self.merges: dict[str, str] = {}
+        self.unwritten: list[str] = []
+        self._counted: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
 
     def add(self, before: _Held | None, record: Record, *, asked: int, lags: bool) -> None:
@@ -305,13 +332,22 @@ class _Judged:
         self.rows = [row for row in self.rows if row["id"] not in self.merges]
         self.changes = [change for change in self.changes if change[0] not in self.merges]
 
+    def give_up(self, ids: Sequence[str]) -> None:
+        """Of these nothing was written."""
+        self.unwritten = list(ids)
+        self._counts.subtract(self._counted[one] for one in ids)
+        self.rows = [row for row in self.rows if row["id"] not in ids]
+        self.changes = [change for change in self.changes if change[0] not in ids]
+
     def taken(self) -> Taken:
         counts = dict(self._counts) | {"late": len(self.late), "merged": len(self.merges)}
         news = {record_id: what for record_id, what, _ in self.changes}
-        return Taken(**counts, news=news, doubted=tuple(self.doubted))
+        return Taken(**counts, news=news, doubted=tuple(self.doubted), unwritten=tuple(self.unwritten))
 
     def _write(self, record: Record, what: str | None, differences: Mapping[str, Sequence[str]]) -> None:
-        self._counts[_COUNTED.get(what or "", "updated")] += 1
+        counted = _COUNTED.get(what or "", "updated")
+        self._counted[record.id] = counted
+        self._counts[counted] += 1
         self.rows.append(_row(record))
         if what:
             self.changes.append((record.id, what, differences))
@@ -371,7 +407,7 @@ def _row(record: Record) -> dict[str, Any]:
         "id": record.id,
         "fields": values,
         "name": name,
-        "sort_name": folded(name),
+        "sort_name": folded(name)[:_NAME_INDEXED],
         "search_text": folded(" ".join(searched)),
         "owner_id": values.get(OWNER, ""),
         "pipeline_id": values.get("pipeline", "") if is_deal else "",
@@ -381,13 +417,17 @@ def _row(record: Record) -> dict[str, Any]:
         "closes_on": day_of(values.get("closedate", "")) if is_deal else None,
         "is_closed": values.get("hs_is_closed") == "true",
         "is_won": values.get("hs_is_closed_won") == "true",
-        "email": values.get("email", "").casefold() if record.kind is Kind.CONTACTS else "",
-        "domain": values.get("domain", "").casefold() if record.kind is Kind.COMPANIES else "",
+        "email": _address(values, "email") if record.kind is Kind.CONTACTS else "",
+        "domain": _address(values, "domain") if record.kind is Kind.COMPANIES else "",
         "contacted_at": moment_of(values.get("notes_last_contacted", "")),
         "created_at": record.created_at,
         "modified_at": record.modified_at,
         "archived_at": record.archived_at,
     }
+
+
+def _address(values: Mapping[str, str], name: str) -> str:
+    return values.get(name, "").casefold()[:_ADDRESS_INDEXED]
 
 
 def _amount(said: str) -> str | None:
@@ -424,11 +464,25 @@ async def _held(
 
 async def _write(
     tx: Transaction, kind: Kind, rows: Sequence[dict[str, Any]], asked: int, *, lags: bool
-) -> None:
-    if rows:
-        sent = msgspec.json.encode(rows).decode()
-        numbers = {"read": 0, "searched": asked} if lags else {"read": asked, "searched": 0}
-        await tx.execute(_UPSERT, {"kind": kind, "rows": sent, **numbers})
+) -> list[str]:
+    """The ids of those PostgreSQL does not take: they keep no other from being written."""
+    if not rows:
+        return []
+    sent = msgspec.json.encode(rows).decode()
+    numbers = {"read": 0, "searched": asked} if lags else {"read": asked, "searched": 0}
+    try:
+        async with tx.savepoint():
+            await tx.execute(_UPSERT, {"kind": kind, "rows": sent, **numbers})
+    except (DataError, ProgramLimitExceeded) as error:
+        if len(rows) > 1:
+            middle = len(rows) // 2
+            return [
+                *await _write(tx, kind, rows[:middle], asked, lags=lags),
+                *await _write(tx, kind, rows[middle:], asked, lags=lags),
+            ]
+        logger.warning("record_not_written", kind=kind, record=rows[0]["id"], error=first_line(error))
+        return [str(rows[0]["id"])]
+    return []
 
 
 async def _note(
@@ -488,6 +542,16 @@ WHERE kind = %(kind)s AND id = ANY(%(ids)s) AND read_at <= %(asked)s
 _ARCHIVE = """
 UPDATE crm_records SET archived_at = now(), read_at = %(asked)s, seen_at = now(), changed_at = now()
 WHERE kind = %(kind)s AND id = ANY(%(ids)s) AND archived_at IS NULL AND read_at <= %(asked)s RETURNING id
+"""
+
+_KEEP_ARCHIVED = """
+INSERT INTO crm_records (kind, id, fields, name, sort_name, search_text, owner_id, pipeline_id, stage_id,
+    currency, is_closed, is_won, email, domain, created_at, modified_at, archived_at, read_at, searched_at)
+SELECT %(kind)s, said.id, '{}', %(name)s, '', '', '', '', '', '', false, false, '', '', said.created_at,
+    said.modified_at, said.archived_at, %(asked)s, 0
+FROM unnest(%(ids)s::text[], %(created)s::timestamptz[], %(modified)s::timestamptz[],
+    %(archived)s::timestamptz[]) AS said (id, created_at, modified_at, archived_at)
+ORDER BY said.id ON CONFLICT DO NOTHING
 """
 
 _MERGE = """

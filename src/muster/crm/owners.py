@@ -87,9 +87,25 @@ class Owners:
         return [_card(row, people.get(row.email)) for row in rows]
 
 
-def orphaning(owners: Sequence[OwnerCard]) -> list[str]:
-    """The ids of those whose records nobody looks after."""
-    return [owner.id for owner in owners if owner.standing.is_orphaning]
+def live(owners: Sequence[OwnerCard]) -> list[str]:
+    """The ids of those who look after their records; whoever else is named as an owner is gone, also whom
+    HubSpot never named.
+    """
+    return [owner.id for owner in owners if not owner.standing.is_orphaning]
+
+
+def stranger(owner_id: str) -> OwnerCard:
+    """Records can name an owner whom HubSpot does not list."""
+    return OwnerCard(
+        id=owner_id,
+        name=f"Owner {owner_id}",
+        email="",
+        team="",
+        standing=Standing.UNKNOWN,
+        person_id="",
+        person_name="",
+        is_deactivated=True,
+    )
 
 
 def _card(owner: _Owner, person: Colleague | None) -> OwnerCard:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from muster.access.roles import Permission
 from muster.crm.fields import Kind
 from muster.crm.lists import ORPHANED, Lists, Sum
-from muster.crm.owners import OwnerCard, Owners, Standing
+from muster.crm.owners import OwnerCard, Owners, Standing, stranger
 from muster.errors import Invalid
 from muster.platform.csv import CsvResponse
 from muster.platform.folding import folded
@@ -169,7 +169,10 @@ class OwnerPages:
         if order is None or asked.sort not in LABELS:
             raise Invalid(f"There is no order {asked.sort!r}; expected one of {', '.join(LABELS)}.")
         owned = await self._lists.owned()
-        cards = [card for card in await self._owners.list_all() if _has(card, folded(asked.q).split())]
+        known = await self._owners.by_id()
+        unknown = {one for of_kind in owned.values() for one in of_kind if one} - known.keys()
+        everybody = [*known.values(), *map(stranger, sorted(unknown))]
+        cards = [card for card in everybody if _has(card, folded(asked.q).split())]
         counts = {key: sum(_stands(card, key) for card in cards) for key in _TABS}
         rows = [_row(card, owned) for card in cards if _stands(card, asked.standing)]
         rows = [msgspec.structs.replace(row, sort_key=order(row)) for row in rows]

@@ -96,7 +96,7 @@ class Portfolios:
                     amount=one.amount,
                     currency=one.currency,
                     stage=stage.label
-                    if (stage := catalogue.stage(one.stage_id, one.pipeline_id))
+                    if (stage := catalogue.stage_or_gone(one.stage_id, one.pipeline_id))
                     else one.stage_id,
                     closes_on=one.closes_on,
                 )

@@ -9,7 +9,7 @@ import httpx2
 from muster.crm import signature
 from muster.crm.hook import PATH
 from muster.crm.hubspot import SCOPES, HubSpot
-from muster.crm.meter import Meter
+from muster.crm.meter import Allowance, Meter
 from muster.crm.rereads import Rereads
 from muster.crm.runs import CrmRun
 from muster.crm.sync import CrmSync
@@ -27,6 +27,9 @@ LISTS_FOR = timedelta(hours=2)
 
 REREAD_WITHIN = timedelta(minutes=5)
 LEFT_SHARE = 0.1
+SAID_WITHIN = timedelta(minutes=15)
+SCOPES_TRIED_EVERY = timedelta(minutes=15)
+"""It takes ten calls, and what a token may do is seldom changed."""
 
 _ABOUT_NOTHING = b'[{"subscriptionType":"muster.canary"}]'
 
@@ -54,6 +57,7 @@ class CrmProbes:
         self._address = f"{public_url}{PATH}"
         self._secret = secret
         self._has_hubspot = has_hubspot
+        self._scopes_held_at: datetime | None = None
 
     def probes(self) -> list[Probe]:
         return [
@@ -67,9 +71,17 @@ class CrmProbes:
         self._expect_hubspot()
         hubspot = self._hubspot.for_(FEATURE).impatient()
         account = await hubspot.account()
-        if missing := await hubspot.try_scopes():
-            raise Failed(f"the token lacks {', '.join(missing)}")
-        return f"account {account.portal_id} answered, and let the token use each of {len(SCOPES)} scopes"
+        held_at, lacked_at = self._scopes_held_at, self._meter.scope_lacked_at
+        is_doubted = held_at and lacked_at and lacked_at > held_at
+        if held_at is None or is_doubted or datetime.now(UTC) - held_at > SCOPES_TRIED_EVERY:
+            self._scopes_held_at = None
+            if missing := await hubspot.try_scopes():
+                raise Failed(f"the token lacks {', '.join(missing)}")
+            held_at = self._scopes_held_at = datetime.now(UTC)
+        return (
+            f"account {account.portal_id} answered; the token could use each of {len(SCOPES)} scopes "
+            f"{age(held_at)}"
+        )
 
     async def fresh(self) -> str:
         self._expect_hubspot()
@@ -93,6 +105,10 @@ class CrmProbes:
     async def allowance(self) -> str:
         self._expect_hubspot()
         said = await self._meter.allowance()
+        if said is None or _is_old(said):
+            # Perhaps nothing was asked for a while: any answer says how many are left.
+            await self._hubspot.for_(FEATURE).impatient().account()
+            said = await self._meter.allowance()
         if said is None:
             raise Failed("HubSpot has not said yet how many calls a day are allowed")
         features = await self._meter.today()
@@ -100,6 +116,8 @@ class CrmProbes:
         left = f"{said.daily_left} of {said.daily_limit} calls left {age(said.said_at)}; ours today: {ours}"
         if said.daily_left < said.daily_limit * LEFT_SHARE:
             raise Failed(f"the day's calls are nearly used up: {left}")
+        if _is_old(said):
+            raise Failed(f"HubSpot answers and does not say how many calls are left; it last did: {left}")
         return left
 
     async def webhooks(self) -> str:
@@ -150,6 +168,10 @@ class CrmProbes:
     def _expect_hubspot(self) -> None:
         if not self._has_hubspot:
             raise NotApplicable("HUBSPOT_TOKEN is not set, so there are no customers here")
+
+
+def _is_old(said: Allowance) -> bool:
+    return datetime.now(UTC) - said.said_at > SAID_WITHIN
 
 
 def _ended(run: CrmRun, until: datetime) -> timedelta:

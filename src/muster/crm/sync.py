@@ -111,6 +111,11 @@ class CrmSync(CrmRuns):
             asked = await self._mirror.number()
             found = await hubspot.search(kind, since=since, until=_now() + AHEAD, above_id=above)
             if not found.records:
+                if found.total:
+                    raise ListingNotBelieved(
+                        f"HubSpot's search of {kind} counts {found.total:,} more than it shows; the next run "
+                        "searches for them again"
+                    )
                 break
             await intake.moved(kind, found.records, asked=asked)
             last = max((record.id for record in found.records), key=int)

@@ -209,7 +209,7 @@ class CustomerMetrics:
         groups.sort(key=lambda one: places.get((one.pipeline_id, one.key), len(places)))
 
         def label(group: _Group) -> str:
-            stage = catalogue.stage(group.key, group.pipeline_id)
+            stage = catalogue.stage_or_gone(group.key, group.pipeline_id)
             if stage is None:
                 return group.key or "No stage"
             return f"{stage.pipeline}: {stage.label}" if has_several else stage.label

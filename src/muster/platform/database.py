@@ -103,6 +103,12 @@ class Transaction(Statements):
             for row in rows:
                 await copy.write_row(row)
 
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """What fails in the block is undone by itself; the rest of the transaction stands."""
+        async with self._connection.transaction():
+            yield
+
     def after_commit(self, action: Callable[[], Awaitable[None]]) -> None:
         """Run `action` once the commit is certain; a rollback forgets it."""
         self._after.append(action)

@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     second_nav: list[NavEntry]
     person: Person | None
     sandbox: bool
+    unset: frozenset[str]
     csrf: str
     nonce: str
     request_id: str
@@ -51,9 +52,11 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pages:
-    def __init__(self, csrf: Csrf, *, sandbox: bool) -> None:
+    def __init__(self, csrf: Csrf, *, sandbox: bool, unset: Collection[str] = ()) -> None:
+        """`unset` are settings that are not set, which the pages of what they are for say."""
         self._csrf = csrf
         self._sandbox = sandbox
+        self._unset = frozenset(unset)
         self._places: list[Route] = []
 
     def navigate(self, routes: Sequence[Route]) -> None:
@@ -76,6 +79,7 @@ class Pages:
             second_nav=self._second_navigation(actor, request.url.path) if actor else [],
             person=_person(actor) if actor else None,
             sandbox=self._sandbox,
+            unset=self._unset,
             csrf=self._csrf.token(state["sign_in"]) if actor else "",
             nonce=state["nonce"],
             request_id=state["request_id"],

@@ -47,7 +47,7 @@ function over(board, column) {
 }
 
 async function move(card, column) {
-  const from = card.closest("[data-stage]");
+  const from = card.closest(".board-column");
   if (from === column) return;
   const next = card.nextElementSibling;
   const label = column.querySelector("h2 a").textContent;
@@ -59,7 +59,7 @@ async function move(card, column) {
       headers: { "content-type": "application/json", "x-csrf-token": csrf },
       body: JSON.stringify({
         fields: { dealstage: column.dataset.stage },
-        before: { dealstage: from.dataset.stage },
+        before: { dealstage: card.querySelector("form").elements.was_dealstage.value },
       }),
     });
     const answer = await response.json();

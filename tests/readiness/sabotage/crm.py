@@ -1,8 +1,12 @@
 """Sabotage of HubSpot: what is read of it, what it allows, and what it tells."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from tests.readiness.sabotage.siege import Siege, saboteur
+
+from muster.crm.fields import Kind
+from muster.errors import VendorRefused
 
 LAST_FULL = "(SELECT max(id) FROM crm_syncs WHERE is_full AND status = 'finished' AND NOT dry_run)"
 
@@ -18,6 +22,8 @@ async def the_token_is_revoked(siege: Siege) -> AsyncIterator[None]:
 async def a_scope_is_taken(siege: Siege) -> AsyncIterator[None]:
     await siege.stop_worker()
     await siege.town.sandbox.hubspot("scopes", missing=["crm.objects.companies.read"])
+    with suppress(VendorRefused):  # whatever is refused has all scopes tried again
+        await siege.town.portal.hubspot.page(Kind.COMPANIES)
     yield
     await siege.town.sandbox.hubspot("scopes")
     await siege.start_worker()
