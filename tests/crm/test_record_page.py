@@ -116,6 +116,48 @@ async def test_a_refused_edit_asks_for_the_field_and_shows_what_was_typed(town: 
     assert "refused" not in done.text
 
 
+async def test_what_a_colleague_changed_since_is_not_overwritten_by_a_refused_edit_sent_again(town: Town):
+    deal = await a_deal(town)
+    path = f"/crm/deals/{deal}"
+    async with town.signed_in(BEN) as ben:
+        stage = {"f_dealstage": "closedwon", "was_dealstage": "qualifiedtobuy"}
+        await submit(ben, path, {"f_amount": "3000", "was_amount": "1000", **stage})
+        await _colleague_changes_amount(town, deal)
+        form = _form_of(await ben.get(path))
+
+        again = await submit(ben, path, {**form, **stage, "f_closedate": "2026-12-01"})
+
+    assert form["was_amount"] == "1000"
+    assert "Somebody else changed this meanwhile" in again.text
+    assert (await truth(town, Kind.DEALS, deal))["amount"] == "2000"
+
+
+async def test_what_a_colleague_changed_since_is_not_overwritten_by_a_form_that_came_back(town: Town):
+    deal = await a_deal(town)
+    path = f"/crm/deals/{deal}"
+    async with town.signed_in(BEN) as ben:
+        await _colleague_changes_amount(town, deal)
+        form = _form_of(
+            await ben.post(path, {"f_amount": "3000", "was_amount": "1000", "f_closedate": "someday"})
+        )
+
+        again = await submit(ben, path, {**form, "f_closedate": "2026-12-01"})
+
+    assert "Somebody else changed this meanwhile" in again.text
+    assert (await truth(town, Kind.DEALS, deal))["amount"] == "2000"
+
+
+async def _colleague_changes_amount(town: Town, deal: str) -> None:
+    await colleague_changes(town, Kind.DEALS, deal, amount="2000")
+    await town.portal.crm_rereads.refresh(Kind.DEALS, deal)
+
+
+def _form_of(page: Any) -> dict[str, str]:
+    """The amount, and which edit is put aside, as the form of all fields would send them again."""
+    form = page.text[page.text.index('id="edit-form"') :]
+    return dict(re.findall(r'name="((?:f|was)_amount|edit)" value="([^"]*)"', form))
+
+
 async def test_a_conflict_shows_all_three_sides_and_is_settled(town: Town):
     deal = await a_deal(town)
     await colleague_changes(town, Kind.DEALS, deal, amount="2000")

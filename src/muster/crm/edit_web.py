@@ -146,7 +146,9 @@ class EditPages:
                 instead_of=cast("int | None", getattr(form, "edit", None)),
             )
         except InvalidFields as problem:
-            return await self._page(request, kind, ShowRecord(), typed=typed, problems=problem.fields)
+            return await self._page(
+                request, kind, ShowRecord(), typed=typed, before=before, problems=problem.fields
+            )
         return await self._onward(request, kind, record_id, edit)
 
     async def refresh(self, request: Request, kind: Kind) -> Response:
@@ -242,6 +244,7 @@ class EditPages:
         asked: ShowRecord,
         *,
         typed: Mapping[str, str] | None = None,
+        before: Mapping[str, str] | None = None,
         problems: Mapping[str, str] | None = None,
     ) -> Response:
         record = await self._records.get(kind, _record_id(request))
@@ -251,8 +254,8 @@ class EditPages:
         may_edit = request.actor.may(Permission.EDIT_CUSTOMERS) and not record.archived_at
         stopped = refused(edits) if typed is None else None
         if stopped and not record.archived_at:
-            typed, problems = stopped.fields, stopped.problem_fields
-        fields = books.shown(record, edits=edits, typed=typed, problems=problems)
+            typed, before, problems = stopped.fields, stopped.before, stopped.problem_fields
+        fields = books.shown(record, edits=edits, typed=typed, before=before, problems=problems)
         past, is_more = await self._records.history(record, before=asked.before)
         return self._pages.render(
             request,
