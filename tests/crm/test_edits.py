@@ -1,6 +1,7 @@
 """Editing records: what is written, what is a conflict, and that nothing is lost or done twice."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from tests.crm.account import (
 )
 from tests.town import Town
 
+from muster.access.roles import Role
 from muster.crm.edit_rows import Edit, Status
 from muster.crm.edit_values import InvalidFields
 from muster.crm.fields import Kind
@@ -614,6 +616,48 @@ async def test_a_creation_that_search_does_not_know_yet_is_not_made_again(town: 
     assert await later(town) == 1
 
     assert await writes(town, "POST") == 1
+
+
+async def test_a_creation_that_was_made_and_changed_before_it_is_found_is_a_persons_to_tell(town: Town):
+    await town.sandbox.hubspot(
+        "faults", method="POST", path="/crm/objects/2026-09/deals", after_write=True, reset=True
+    )
+    unknown = await create(town, amount="7")
+    await town.sandbox.hubspot("search", settle=True)
+    (made_id,) = await _of_name(town, "New")
+    await colleague_changes(town, Kind.DEALS, made_id, amount="8")
+    await town.sandbox.hubspot("search", settle=True)
+
+    await town.execute("UPDATE crm_edits SET sent_at = sent_at - interval '61 seconds'")
+    assert await later(town) == 0
+
+    stopped = await town.portal.editing.edits.rows.get(unknown.id)
+    assert stopped.status is Status.REFUSED
+    assert stopped.problem.startswith("A deal of this name was created at that moment: is it yours?")
+    assert await writes(town, "POST") == 1
+    await town.portal.grants.grant(BEN.email, Role.SALES, by=CY)
+    async with town.signed_in(BEN.email) as ben:
+        page = await ben.follow(f"/crm/edits/{unknown.id}")
+        assert f'<a href="/crm/deals/{made_id}">Look at it</a>' in page.text
+        assert (await ben.get(f"/crm/deals/{made_id}")).status_code == 200
+
+
+async def test_a_namesake_of_another_hour_is_not_what_was_made(town: Town):
+    await made(town, Kind.DEALS, dealname="New", pipeline="default", dealstage="qualifiedtobuy")
+    await town.sandbox.hubspot("search", settle=True)
+    await town.sandbox.hubspot("faults", method="POST", path="/crm/objects/2026-09/deals", reset=True)
+    await create(town)
+
+    await town.execute("UPDATE crm_edits SET sent_at = sent_at - interval '1 hour'")
+    assert await later(town) == 1
+
+
+async def _of_name(town: Town, name: str) -> list[str]:
+    now = datetime.now(UTC)
+    found = await town.portal.hubspot.search(
+        Kind.DEALS, since=now - timedelta(minutes=5), until=now + timedelta(minutes=5), above_id=""
+    )
+    return [record.id for record in found.records if record.values.get("dealname") == name]
 
 
 async def test_a_creation_that_was_not_made_is_made_once_search_would_know_it(town: Town):

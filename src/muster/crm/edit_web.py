@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from muster.access.roles import Permission
 from muster.crm.edit_rows import Edit, Status
 from muster.crm.edit_values import InvalidFields
+from muster.crm.edit_writing import SAME_NAME
 from muster.crm.edits import TIES, Edits
 from muster.crm.fields import FIELDS, Kind, Type, edited
 from muster.crm.outbox import Outbox
@@ -160,16 +161,23 @@ class EditPages:
     async def show_new(self, request: Request, kind: Kind, asked: NewRecord) -> Response:
         typed: Mapping[str, str] = {}
         problems: Mapping[str, str] = {}
-        problem, contact, company = "", asked.contact, asked.company
+        problem, namesake, contact, company = "", "", asked.contact, asked.company
         if asked.edit is not None:
             stopped = await self._edits.rows.get(asked.edit)
             if not stopped.is_creation or stopped.kind is not kind:
                 raise NotFound("There is no such refused record.")
             typed, problems, problem = stopped.fields, stopped.problem_fields, stopped.problem
-            ties = dict(stopped.ties)
+            namesake, ties = stopped.theirs.get(SAME_NAME, ""), dict(stopped.ties)
             contact, company = ties.get(Kind.CONTACTS, ""), ties.get(Kind.COMPANIES, "")
         return await self._new_page(
-            request, kind, typed, problems, contact=contact, company=company, problem=problem
+            request,
+            kind,
+            typed,
+            problems,
+            contact=contact,
+            company=company,
+            problem=problem,
+            namesake=namesake,
         )
 
     async def create(self, request: Request, kind: Kind, form: RecordForm) -> Response:
@@ -308,6 +316,7 @@ class EditPages:
         contact: str,
         company: str,
         problem: str = "",
+        namesake: str = "",
     ) -> Response:
         books = await self._records.books()
         tied = []
@@ -338,6 +347,7 @@ class EditPages:
             contact=contact,
             company=company,
             problem=problem,
+            namesake=namesake,
             key=secrets.token_hex(16),
             types=Type,
         )

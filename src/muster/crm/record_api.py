@@ -84,7 +84,9 @@ class RecordAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EditProblem(Problem, frozen=True, kw_only=True):
-    """`fields` are properties with what is wrong with each; of a conflict there are all three sides."""
+    """`fields` are properties with what is wrong with each; of a conflict there are all three sides. Of a
+    creation that may have been made, the `hs_object_id` of `theirs` is the record of its name.
+    """
 
     edit_id: int | None = None
     fields: dict[str, str] = msgspec.field(default_factory=dict)
@@ -249,16 +251,14 @@ def _stopped(request: Request, edit: Edit) -> Response | None:
             before={name: edit.before.get(name, "") for name in edit.theirs},
         )
     if edit.status is Status.REFUSED:
-        return _refusal(request, edit.problem_fields, words=edit.problem, edit_id=edit.id)
+        return _refusal(request, edit.problem_fields, words=edit.problem, edit_id=edit.id, theirs=edit.theirs)
     return None
 
 
-def _refusal(
-    request: Request, fields: dict[str, str], *, words: str = "", edit_id: int | None = None
-) -> Response:
+def _refusal(request: Request, fields: dict[str, str], *, words: str = "", **more: Any) -> Response:
     wrong = "; ".join(f"{name} {problem}" for name, problem in fields.items())
     detail = " ".join(part for part in (words, wrong) if part)
-    return _problem(request, 422, "invalid", detail, edit_id=edit_id, fields=fields)
+    return _problem(request, 422, "invalid", detail, fields=fields, **more)
 
 
 def _problem(request: Request, status: int, code: str, detail: str, **more: Any) -> Response:
