@@ -232,6 +232,42 @@ async def test_a_deal_is_made_for_a_company_once_however_often_the_form_is_sent(
         assert "A new one" in (await ben.get(f"/crm/companies/{company}")).text
 
 
+async def test_a_form_of_a_new_record_sent_again_with_something_else_loses_nothing(town: Town):
+    async with town.signed_in(BEN) as ben:
+        first = await submit(ben, "/crm/contacts", {"key": "k" * 16, "f_email": "one@globex.test"})
+        other = await ben.post("/crm/contacts", {"key": "k" * 16, "f_email": "two@globex.test"})
+        elsewhere = await ben.post(
+            "/crm/deals", {"key": "k" * 16, "f_dealname": "A deal", "f_dealstage": "qualifiedtobuy"}
+        )
+        key = re.search(r'name="key" value="(\w+)"', other.text)
+        assert key
+        second = await submit(ben, "/crm/contacts", {"key": key.group(1), "f_email": "two@globex.test"})
+        told = await api(
+            ben, "POST", "/crm/contacts", {"creation_key": "k" * 16, "fields": {"email": "two@globex.test"}}
+        )
+
+    assert (other.status_code, elsewhere.status_code) == (409, 409)
+    assert "This form was sent before with something else in it" in other.text
+    assert 'value="two@globex.test"' in other.text
+    assert "Created in HubSpot." in second.text
+    assert first.url != second.url
+    assert told.status_code == 409
+    assert problem(told)["detail"] == "This form was sent before with something else in it: open a new one."
+
+
+async def test_a_refused_form_of_a_new_record_is_mended_by_going_back(town: Town):
+    await made(town, Kind.CONTACTS, email="hank@globex.test")
+    async with town.signed_in(BEN) as ben:
+        await submit(ben, "/crm/contacts", {"key": "k" * 16, "f_email": "hank@globex.test"})
+        mended = {"key": "k" * 16, "f_email": "hal@globex.test"}
+        page = await submit(ben, "/crm/contacts", mended)
+        again = await submit(ben, "/crm/contacts", mended)
+
+    assert "Created in HubSpot." in page.text
+    assert page.url == again.url
+    assert (await town.audited()).count("crm.edit_withdrawn") == 1
+
+
 async def test_a_new_record_without_its_name_comes_back_with_what_was_typed(town: Town):
     async with town.signed_in(BEN) as ben:
         page = await ben.post("/crm/companies", {"key": "k" * 16, "f_city": "Springfield"})

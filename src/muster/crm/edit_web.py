@@ -12,7 +12,7 @@ from muster.access.roles import Permission
 from muster.crm.edit_rows import Edit, Status
 from muster.crm.edit_values import InvalidFields
 from muster.crm.edit_writing import SAME_NAME
-from muster.crm.edits import TIES, Edits
+from muster.crm.edits import TIES, Edits, SentBefore
 from muster.crm.fields import FIELDS, Kind, Type, edited
 from muster.crm.outbox import Outbox
 from muster.crm.record_page import Records, is_in_forms, refused
@@ -196,9 +196,13 @@ class EditPages:
             return await self._new_page(
                 request, kind, typed, problem.fields, contact=contact, company=company
             )
+        except SentBefore as before:
+            return await self._new_page(
+                request, kind, typed, {}, contact=contact, company=company, before=before
+            )
         if edit.status is Status.REFUSED:
-            return RedirectResponse(f"/crm/{kind}/new?edit={edit.id}", status_code=303)
-        return await self._onward(request, kind, edit.record_id, edit)
+            return RedirectResponse(f"/crm/{edit.kind}/new?edit={edit.id}", status_code=303)
+        return await self._onward(request, edit.kind, edit.record_id, edit)
 
     async def show_edit(self, request: Request) -> Response:
         edit = await self._edits.rows.get(request.path_params["edit_id"])
@@ -317,6 +321,7 @@ class EditPages:
         company: str,
         problem: str = "",
         namesake: str = "",
+        before: SentBefore | None = None,
     ) -> Response:
         books = await self._records.books()
         tied = []
@@ -335,7 +340,7 @@ class EditPages:
             request,
             "crm_record_new.html",
             title=f"New {kind.one}",
-            status=422 if problems else 200,
+            status=409 if before else 422 if problems else 200,
             kind=kind,
             fields=books.form(kind, typed, problems),
             options={
@@ -348,6 +353,7 @@ class EditPages:
             company=company,
             problem=problem,
             namesake=namesake,
+            before=before,
             key=secrets.token_hex(16),
             types=Type,
         )

@@ -40,6 +40,14 @@ _BEHIND_ANOTHER = 3.0  # seconds to wait at a page for a colleague's edit of the
 _KEY = re.compile(r"[\w-]{8,80}")
 
 
+class SentBefore(Conflict):
+    """A creation's key came again with something else; `edit_id` is what it made, or is to make."""
+
+    def __init__(self, edit_id: int) -> None:
+        super().__init__("This form was sent before with something else in it: open a new one.")
+        self.edit_id = edit_id
+
+
 class _Held(msgspec.Struct, frozen=True):
     fields: dict[str, str]
     archived_at: datetime | None
@@ -119,7 +127,10 @@ class Edits:
         by: Who,
         origin: Origin,
     ) -> Edit:
-        """A new record, one however often it is sent with the same `creation_key`. Raises Invalid."""
+        """A new record, one however often it is sent with the same `creation_key`.
+
+        Raises Invalid, and SentBefore for a key that stands for something else, unless that was refused.
+        """
         if not _KEY.fullmatch(creation_key):
             raise Invalid("creation_key: 8 to 80 letters, digits, - or _ are expected, new for each record.")
         for other, other_id in ties:
@@ -132,6 +143,13 @@ class Edits:
         wish = Wish(kind=kind, record_id=None, fields=values, ties=ties, creation_key=key)
         async with self._database.transaction() as tx:
             kept = await self.rows.keep(tx, wish, by=by, origin=origin)
+            if not kept.is_new:
+                first = await self.rows.kept_before(tx, kept.id)
+                if not _is_like(wish, first):
+                    if not await self.rows.free_key(tx, first):
+                        raise SentBefore(first.id)
+                    await _record_withdrawn(tx, first.id, first.kind, None, first.fields, by, origin)
+                    kept = await self.rows.keep(tx, wish, by=by, origin=origin)
             if kept.is_new:
                 await audit.record(
                     tx,
@@ -184,14 +202,7 @@ class Edits:
             if found is None:
                 edit = await self.rows.get(edit_id)
                 raise Conflict(_TOO_LATE[edit.status.is_open])
-            await audit.record(
-                tx,
-                "crm.edit_withdrawn",
-                by=by,
-                subject=f"{found.kind.one}:{found.record_id}" if found.record_id else f"edit:{edit_id}",
-                before=found.fields,
-                origin=origin,
-            )
+            await _record_withdrawn(tx, edit_id, found.kind, found.record_id, found.fields, by, origin)
         return await self.rows.get(edit_id)
 
     async def values(self, kind: Kind) -> EditValues:
@@ -262,6 +273,29 @@ async def drop_bulk(tx: Transaction, bulk_id: int) -> int:
             "WHERE bulk_id = %s AND status = 'waiting'",
             [bulk_id],
         )
+    )
+
+
+def _is_like(wish: Wish, kept: Edit) -> bool:
+    return (wish.kind, wish.fields, set(wish.ties)) == (kept.kind, kept.fields, set(kept.ties))
+
+
+async def _record_withdrawn(
+    tx: Transaction,
+    edit_id: int,
+    kind: Kind,
+    record_id: str | None,
+    fields: Mapping[str, str],
+    by: Who,
+    origin: Origin,
+) -> None:
+    await audit.record(
+        tx,
+        "crm.edit_withdrawn",
+        by=by,
+        subject=f"{kind.one}:{record_id}" if record_id else f"edit:{edit_id}",
+        before=fields,
+        origin=origin,
     )
 
 

@@ -171,7 +171,7 @@ class RecordApi:
             return _refusal(request, problem.fields)
         if stopped := _stopped(request, edit):
             return stopped
-        return await self._done(request, kind, edit.record_id, edit, status=201)
+        return await self._done(request, edit.kind, edit.record_id, edit, status=201)
 
     async def _done(
         self, request: Request, kind: Kind, record_id: str | None, edit: Edit | None, *, status: int
