@@ -1,6 +1,6 @@
 """Asking HubSpot again about single records: whom a webhook named, and who is looked at just now."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 
@@ -48,12 +48,13 @@ class Rereads:
         self._hubspot = hubspot
         self._mirror = mirror
 
-    async def ask(self, tx: Transaction, kind: Kind, ids: Iterable[str], because: str) -> None:
+    async def ask(self, tx: Transaction, kind: Kind, because: Mapping[str, str]) -> None:
         """Have these read again, soon after the commit if the job is nudged, else within half a minute.
 
-        That somebody wants to be forgotten is not forgotten itself for another reason.
+        `because` is id → why. That somebody wants to be forgotten is not forgotten itself for another
+        reason. Whoever asks about several kinds does so in the order of `Kind`: rows are locked.
         """
-        await tx.execute(_ASK, [kind, because, sorted(set(ids)), PRIVACY])
+        await tx.execute(_ASK, [kind, list(because), list(because.values()), PRIVACY])
 
     async def waiting(self) -> Waiting:
         found = await self._database.row(
@@ -128,6 +129,7 @@ class Rereads:
                 await settle(self._mirror, tx, answer, source)
             for record_id, asked in forgotten:
                 await self._mirror.forget(tx, kind, record_id, asked=asked)
+            await tx.execute(_LOCK, [kind, [one.record_id for one in wishes]])
             await tx.execute(
                 """
                 DELETE FROM crm_rereads USING unnest(%s::text[], %s::bigint[]) AS granted (record_id, wish)
@@ -150,9 +152,15 @@ def _because(wish: _Wish) -> str:
 
 _ASK = """
 INSERT INTO crm_rereads AS held (kind, record_id, wish, because)
-SELECT %s, record_id, nextval('crm_reads'), %s FROM unnest(%s::text[]) AS record_id
+SELECT %s, record_id, nextval('crm_reads'), because
+FROM unnest(%s::text[], %s::text[]) AS asked (record_id, because) ORDER BY record_id
 ON CONFLICT (kind, record_id) DO UPDATE SET wish = excluded.wish,
     because = CASE WHEN held.because = %s THEN held.because ELSE excluded.because END
+"""
+
+# In the order in which they are asked for, lest the two wait for each other.
+_LOCK = """
+SELECT FROM crm_rereads WHERE kind = %s AND record_id = ANY(%s) ORDER BY record_id FOR UPDATE
 """
 
 _WISHES = """
