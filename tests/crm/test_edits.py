@@ -16,7 +16,7 @@ from tests.crm.account import (
     truth,
     writes,
 )
-from tests.town import Town
+from tests.town import Town, eventually
 
 from muster.access.roles import Role
 from muster.crm.edit_rows import Edit, Status
@@ -285,6 +285,69 @@ async def test_two_writers_of_one_field_at_once_one_writes_and_the_other_is_told
     winner = next(one for one in both if one.status is Status.DONE)
     assert (await truth(town, Kind.DEALS, deal))["amount"] == winner.fields["amount"]
     assert await writes(town) == 1
+
+
+async def test_the_answer_to_a_write_does_not_overwrite_what_was_changed_after_it(town: Town):
+    deal = await a_deal(town)
+    at = datetime.now(UTC).isoformat()
+    answer = {"id": deal, "properties": {"amount": "5"}, "createdAt": at, "updatedAt": at}
+    await town.sandbox.hubspot(
+        "faults", method="PATCH", path=f"{DEALS}/*", after_write=True, delay=1.5, status=200, body=answer
+    )
+
+    writing = asyncio.create_task(edit(town, deal, {"amount": "5"}))
+    await eventually(lambda: _has_amount(town, deal, "5"))
+    await colleague_changes(town, Kind.DEALS, deal, amount="7777")
+    await town.portal.crm_rereads.refresh(Kind.DEALS, deal)
+
+    assert (await writing).status is Status.DONE
+    assert (await copied(town, Kind.DEALS, deal))["amount"] == "7777"
+    assert await town.value("SELECT because FROM crm_rereads WHERE record_id = %s", deal) == "edit"
+
+
+async def test_what_is_read_while_an_edit_is_written_is_read_once_more(town: Town):
+    deal = await a_deal(town)
+    await town.sandbox.hubspot("faults", method="PATCH", path=f"{DEALS}/*", delay=1.5)
+
+    writing = asyncio.create_task(edit(town, deal, {"amount": "5"}))
+    await eventually(lambda: _is_noted(town))
+    await colleague_changes(town, Kind.DEALS, deal, description="Called")
+    await town.portal.crm_rereads.refresh(Kind.DEALS, deal)
+    await writing
+    asked = await town.value("SELECT because FROM crm_rereads WHERE record_id = %s", deal)
+    await town.portal.crm_rereads.work_off()
+
+    assert asked == "edit"
+    here = await copied(town, Kind.DEALS, deal)
+    assert (here["amount"], here["description"]) == ("5", "Called")
+    assert await town.value("SELECT count(*) FROM crm_rereads") == 0
+
+
+async def test_a_reading_that_is_overtaken_by_an_edit_is_made_again(town: Town):
+    deal = await a_deal(town)
+    async with town.portal.database.transaction() as tx:
+        await town.portal.crm_rereads.ask(tx, Kind.DEALS, {deal: "webhook"})
+    await town.sandbox.hubspot("faults", method="PATCH", path=f"{DEALS}/*", delay=1)
+    await town.sandbox.hubspot("faults", path="/crm/associations/*", delay=3)
+
+    writing = asyncio.create_task(edit(town, deal, {"amount": "5"}))
+    await eventually(lambda: _is_noted(town))
+    await colleague_changes(town, Kind.DEALS, deal, description="Called")
+    await town.portal.crm_rereads.work_off()
+    await writing
+    await town.portal.crm_rereads.work_off()
+
+    here = await copied(town, Kind.DEALS, deal)
+    assert (here["amount"], here["description"]) == ("5", "Called")
+    assert await town.value("SELECT count(*) FROM crm_rereads") == 0
+
+
+async def _has_amount(town: Town, deal: str, amount: str) -> bool:
+    return bool((await truth(town, Kind.DEALS, deal))["amount"] == amount)
+
+
+async def _is_noted(town: Town) -> bool:
+    return bool(await town.value("SELECT count(*) = 1 FROM crm_edits WHERE sent_at IS NOT NULL"))
 
 
 async def test_ten_writers_of_two_fields_at_once_lose_nothing(town: Town):

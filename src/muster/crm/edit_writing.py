@@ -20,6 +20,7 @@ from muster.crm.hubspot_errors import HubSpotRefused, OutcomeUnknown
 from muster.crm.mirror import Mirror, Source, kind_tag, record_tags
 from muster.crm.owners import Owners
 from muster.crm.record import Record
+from muster.crm.rereads import AFTER_EDIT, Rereads
 from muster.errors import SettingsError, VendorDown, VendorRefused
 from muster.platform import audit
 from muster.platform.busts import Busts
@@ -180,6 +181,8 @@ class EditWriting:
             if datetime.now(UTC) < edit.sent_at + SETTLES:
                 raise _TooEarly("it is not known yet whether HubSpot has created it")
             attempt.is_open = False
+        # Before it is made: whoever reads it from now on has what is at least as new.
+        asked = await self._mirror.number()
         if not await self._rows.begin_write(edit):
             return
         try:
@@ -194,7 +197,7 @@ class EditWriting:
                 await self._end_undecided(edit, existing.record.id, hubspot)
                 return
             record = existing.record
-        await self._end_made(edit, record, await self._mirror.number())
+        await self._end_made(edit, record, asked)
 
     async def _find_made(self, edit: Edit, sent_at: datetime, hubspot: HubSpot) -> _Found | None:
         """Whether an earlier try has made the record, as HubSpot's search knows it."""
@@ -248,7 +251,7 @@ class EditWriting:
         kind, number = edit.kind, await self._mirror.number()
         is_ours = bool(written) and answer is None  # an earlier try of this edit wrote what was just read
         async with self._database.transaction() as tx:
-            await self._mirror.take(
+            taken = await self._mirror.take(
                 tx,
                 kind,
                 [record],
@@ -256,6 +259,8 @@ class EditWriting:
                 source=Source.EDIT if is_ours else Source.REFRESH,
                 by=edit.by_email if is_ours else "",
             )
+            if taken.late_ids:  # somebody read it in between: which of the two is newer, HubSpot knows
+                await Rereads.ask(tx, kind, {record.id: AFTER_EDIT})
             if answer and (
                 held := await self._mirror.wrote(
                     tx, kind, record.id, answer.values, modified_at=answer.modified_at

@@ -45,9 +45,9 @@ class Source(StrEnum):
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
     """What came of records that were taken.
 
-    `late` are those that something newer stood in the way of. `news` says of each that is not as it was
-    "created", "changed", "archived" or "restored". Of the `doubted` search says what may be outdated:
-    they were left as they are, and HubSpot is to be asked for them by id.
+    `late` are those that something newer stood in the way of, `late_ids` which. `news` says of each that is
+    not as it was "created", "changed", "archived" or "restored". Of the `doubted` search says what may be
+    outdated: they were left as they are, and HubSpot is to be asked for them by id.
     """
 
     created: int = 0
@@ -57,6 +57,7 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     restored: int = 0
     merged: int = 0
     late: int = 0
+    late_ids: tuple[str, ...] = ()
     news: dict[str, str] = {}
     doubted: tuple[str, ...] = ()
 
@@ -127,9 +128,11 @@ class Mirror:
     async def wrote(
         self, tx: Transaction, kind: Kind, record_id: str, values: Mapping[str, str], *, modified_at: datetime
     ) -> Record | None:
-        """The record as it is once HubSpot has accepted `values`, for `take`; None if we hold none."""
+        """The record as it is once HubSpot has accepted `values`, for `take`; None if we hold none, or what
+        was changed after that.
+        """
         held = (await _held(tx, kind, [record_id])).get(record_id)
-        if held is None:
+        if held is None or held.modified_at > modified_at:
             return None
         merged = {name: value for name, value in {**held.fields, **values}.items() if value}
         created_at = await tx.value(
@@ -307,8 +310,9 @@ class _Judged:
 
     def taken(self) -> Taken:
         counts = dict(self._counts) | {"late": len(self.late), "merged": len(self.merges)}
+        late_ids = tuple(dict.fromkeys(self.late))
         news = {record_id: what for record_id, what, _ in self.changes}
-        return Taken(**counts, news=news, doubted=tuple(self.doubted))
+        return Taken(**counts, late_ids=late_ids, news=news, doubted=tuple(self.doubted))
 
     def _write(self, record: Record, what: str | None, differences: Mapping[str, Sequence[str]]) -> None:
         self._counts[_COUNTED.get(what or "", "updated")] += 1
