@@ -1,5 +1,6 @@
 """Offboarding: what leavers still own, and giving it to a colleague, with a way back."""
 
+import re
 from typing import Any
 
 import pytest
@@ -84,10 +85,12 @@ async def test_open_deals_and_contacts_are_given_to_a_colleague_and_back(town: T
         preview = await cy.get(f"{here}?share=open+deals&share=contacts&to={to}")
         assert "2 records → " in preview.text
         token = await cy.csrf()
+        seen = re.search(r'name="seen" value="(\w+)"', preview.text)
+        assert seen
         begun = await cy.request(
             "POST",
             f"{here}/reassignment",
-            content=f"csrf={token}&share=open+deals&share=contacts&to={to}&expected=2",
+            content=f"csrf={token}&share=open+deals&share=contacts&to={to}&seen={seen.group(1)}",
             headers={"content-type": "application/x-www-form-urlencoded", "origin": cy.base_url},
         )
         assert begun.status_code == 303, begun.text

@@ -1,6 +1,7 @@
 """One act on many records: previewed, done one by one like every other edit, cancelled and undone."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -54,6 +55,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def to_do(self) -> list[Change]:
         return [change for change in self.changes if not change.skipped]
+
+    @property
+    def digest(self) -> str:
+        """Of what would become of which record: another if anything of it is another."""
+        each = sorted(
+            (one.kind, one.id, sorted(one.fields.items()), sorted(one.before.items())) for one in self.to_do
+        )
+        return hashlib.sha256(msgspec.json.encode(each)).hexdigest()
 
     @property
     def skipped(self) -> dict[str, int]:
