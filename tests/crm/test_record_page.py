@@ -1,16 +1,17 @@
 """A record's page and its interface for programs: what is shown, edited, refused, and what waits."""
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from tests.crm.account import a_deal, colleague_changes, made, read_account, truth
 from tests.town import Town, Visitor, problem
 
-from muster.access.roles import Role
+from muster.access.roles import Permission, Role
 from muster.crm.fields import Kind
 from muster.crm.mirror import Source
-from muster.platform.actor import System
+from muster.platform.actor import Actor, Origin, System
 
 BEN = "ben@acme.test"
 
@@ -399,6 +400,32 @@ async def test_what_waits_is_told_as_accepted(town: Town):
     assert response.status_code == 202
     assert response.json()["edit"]["status"] == "waiting"
     assert response.json()["fields"]["amount"] == "1000"
+
+
+async def test_whoever_may_only_edit_customers_reads_none(town: Town):
+    deal = await a_deal(town)
+    async with town.signed_in(BEN):
+        account_id = await town.value("SELECT id FROM accounts WHERE email = %s", BEN)
+    everything = frozenset(permission.value for permission in Permission)
+    owner = Actor(account_id=account_id, email=BEN, name="Ben", title="", roles=(), permissions=everything)
+    token = await town.portal.tokens.create(
+        name="A form", scopes=[Permission.EDIT_CUSTOMERS], life=timedelta(days=1), by=owner, origin=Origin()
+    )
+    path = f"{town.base_url}/api/v1/crm/deals/{deal}"
+    headers = {"authorization": f"Bearer {token}"}
+
+    async def patch(**asked: dict[str, str]) -> Any:
+        return await town.raw.patch(path, headers=headers, json=asked)
+
+    nothing = await patch(fields={})
+    conflict = await patch(fields={"amount": "5"}, before={"amount": "4"})
+    done = await patch(fields={"amount": "2000"})
+
+    assert (nothing.status_code, conflict.status_code, done.status_code) == (200, 409, 200)
+    assert done.json()["edit"]["status"] == "done"
+    for answer in (nothing, conflict, done):
+        assert "1000" not in answer.text
+        assert "A deal" not in answer.text
 
 
 async def test_whoever_may_only_see_customers_edits_none(town: Town):

@@ -66,7 +66,8 @@ class TiedAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 class RecordAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A record as HubSpot is known to have it. `edits` are those that wait or were stopped; `edit` the one
-    just made. `ties` are the first fifty of each kind. Until it is created a new record has no `id`.
+    just made. `ties` are the first fifty of each kind. Until it is created a new record has no `id`. Whoever
+    may change customers and not see them is told only how the edit went.
     """
 
     kind: Kind
@@ -179,11 +180,12 @@ class RecordApi:
         if edit and edit.status.is_open:
             await self._outbox.nudge(request_id=request.origin.request_id)
             status = 202
-        answer = (
-            await self._answer(await self._records.get(kind, record_id), edit)
-            if record_id
-            else _not_there_yet(kind, edit)
-        )
+        if not request.actor.may(Permission.SEE_CUSTOMERS):
+            answer = _not_shown(kind, record_id, _unseen(edit) if edit else None)
+        elif record_id:
+            answer = await self._answer(await self._records.get(kind, record_id), edit)
+        else:
+            answer = _not_shown(kind, None, edit)
         return Response(msgspec.json.encode(answer), status_code=status, media_type="application/json")
 
     async def _answer(self, record: RecordDetail, edit: Edit | None = None) -> RecordAnswer:
@@ -207,10 +209,15 @@ class RecordApi:
         )
 
 
-def _not_there_yet(kind: Kind, edit: Edit | None) -> RecordAnswer:
+def _unseen(edit: Edit) -> Edit:
+    """What may be told of an edit to whoever may not see customers."""
+    return msgspec.structs.replace(edit, fields={}, before={}, theirs={}, written={})
+
+
+def _not_shown(kind: Kind, record_id: str | None, edit: Edit | None) -> RecordAnswer:
     return RecordAnswer(
         kind=kind,
-        id=None,
+        id=record_id,
         name="",
         fields={},
         created_at=None,
@@ -239,6 +246,8 @@ def _told(edit: Edit) -> EditAnswer:
 
 
 def _stopped(request: Request, edit: Edit) -> Response | None:
+    if not request.actor.may(Permission.SEE_CUSTOMERS):
+        edit = _unseen(edit)
     if edit.status is Status.CONFLICT:
         return _problem(
             request,
