@@ -252,6 +252,21 @@ async def test_a_conflict_is_settled_field_by_field(town: Town):
         await town.portal.editing.edits.resolve_conflict(stopped.id, [], by=CY, origin=Origin())
 
 
+@pytest.mark.parametrize(("mine", "pipeline"), [([], "default"), (["dealstage"], "75190321")])
+async def test_a_pipeline_and_its_stage_are_settled_as_one(town: Town, mine: list[str], pipeline: str):
+    deal = await a_deal(town)
+    await colleague_changes(town, Kind.DEALS, deal, dealstage="contractsent")
+    stopped = await edit(town, deal, {"dealstage": "146208802", "description": "Moved"})
+    assert set(stopped.theirs) == {"dealstage"}
+
+    done = await town.portal.editing.edits.resolve_conflict(stopped.id, mine, by=BEN, origin=Origin())
+
+    assert done.status is Status.DONE
+    there = await truth(town, Kind.DEALS, deal)
+    assert (there["description"], there["pipeline"]) == ("Moved", pipeline)
+    assert there["dealstage"] == ("146208802" if mine else "contractsent")
+
+
 async def test_a_conflict_settled_for_theirs_alone_writes_nothing(town: Town):
     deal = await a_deal(town)
     await colleague_changes(town, Kind.DEALS, deal, amount="2000")

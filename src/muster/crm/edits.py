@@ -37,6 +37,7 @@ TIES: dict[Kind, tuple[Kind, ...]] = {
 
 _AT_A_PAGE = timedelta(seconds=10)  # somebody is looking at the page that comes next
 _BEHIND_ANOTHER = 3.0  # seconds to wait at a page for a colleague's edit of the same record to end
+_MOVE = {"pipeline", "dealstage"}
 _KEY = re.compile(r"[\w-]{8,80}")
 
 
@@ -164,15 +165,13 @@ class Edits:
     async def resolve_conflict(
         self, edit_id: int, take_mine: Sequence[str], *, by: Who, origin: Origin
     ) -> Edit:
-        """Write mine over theirs for the fields in `take_mine`; the others in conflict stay theirs."""
+        """Write mine over theirs for the fields in `take_mine`; the others in conflict stay theirs. A deal's
+        pipeline and stage are one choice.
+        """
         edit = await self.rows.get(edit_id)
         if edit.status is not Status.CONFLICT:
             raise Conflict("This conflict is settled already.")
-        kept = {
-            name: value
-            for name, value in edit.fields.items()
-            if name not in edit.theirs or name in set(take_mine)
-        }
+        kept = _mine(edit, set(take_mine))
         before = {name: edit.theirs.get(name, edit.before.get(name, "")) for name in kept}
         status = Status.WAITING if kept else Status.WITHDRAWN
         async with self._database.transaction() as tx:
@@ -274,6 +273,14 @@ async def drop_bulk(tx: Transaction, bulk_id: int) -> int:
             [bulk_id],
         )
     )
+
+
+def _mine(edit: Edit, taken: set[str]) -> dict[str, str]:
+    """What of an edit is written once its conflict is settled."""
+    left = set(edit.theirs) - taken
+    if left & _MOVE:  # half of a move is none
+        left = left - _MOVE if taken & _MOVE else left | _MOVE
+    return {name: value for name, value in edit.fields.items() if name not in left}
 
 
 def _is_like(wish: Wish, kept: Edit) -> bool:
