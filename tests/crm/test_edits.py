@@ -178,6 +178,22 @@ async def test_what_cannot_be_is_said_beside_its_field_and_nothing_is_sent(
     assert await town.value("SELECT count(*) FROM crm_edits") == 0
 
 
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [("20261130", "2026-11-30T12:00:00Z"), ("1796040000000", "2026-11-30T12:00:00Z")]
+    + [(bad, None) for bad in ("2026", "30", "-30", "20269999", "99991231235959", "-99999999999999")]
+    + [(bad, None) for bad in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00")],
+)
+async def test_digits_and_odd_moments_are_no_day_of_1970(town: Town, typed: str, kept: str | None):
+    values = await town.portal.editing.edits.values(Kind.DEALS)
+
+    if kept:
+        assert values.read({"closedate": typed}, {}) == {"closedate": kept}
+    else:
+        with pytest.raises(InvalidFields):
+            values.read({"closedate": typed}, {"closedate": "9999-12-31T23:59:59-13:00"})
+
+
 async def test_nobody_who_has_left_is_given_a_record(town: Town):
     deal = await a_deal(town)
     owners = await town.portal.owners.list_all()

@@ -408,9 +408,10 @@ def moment_of(said: str) -> datetime | None:
         if said.lstrip("-").isdecimal():
             return datetime.fromtimestamp(int(said) / 1000, UTC)
         moment = datetime.fromisoformat(said)
+        # In the first and the last hours of all time there is none in UTC.
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError, OSError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def day_of(said: str) -> str | None:
