@@ -774,3 +774,23 @@ async def test_a_contact_that_only_the_refusal_of_a_second_one_tells_of_is_taken
     await town.execute("UPDATE crm_edits SET sent_at = sent_at - interval '61 seconds'")
 
     assert await later(town) == 1
+
+
+async def test_of_whoever_wants_to_be_forgotten_nothing_is_left_in_edits(town: Town):
+    done = await create(town, kind=Kind.CONTACTS, email="Hank@globex.test", phone="+41 79 1")
+    refused = await create(town, key="another-form", kind=Kind.CONTACTS, email="hank@globex.test")
+    await town.sandbox.hubspot("faults", status=503, times=4)
+    waiting = await town.portal.editing.edits.edit(
+        Kind.CONTACTS, done.record_id or "", {"phone": "+41 79 2"}, {}, by=BEN, origin=Origin()
+    )
+    assert waiting
+
+    asked = await town.portal.mirror.number()
+    async with town.portal.database.transaction() as tx:
+        await town.portal.mirror.forget(tx, Kind.CONTACTS, done.record_id or "", asked=asked)
+
+    for one, status in ((done, "done"), (refused, "withdrawn"), (waiting, "withdrawn")):
+        kept = await town.portal.editing.edits.rows.get(one.id)
+        assert kept.status == status
+        assert (kept.fields, kept.before, kept.written, kept.theirs) == ({}, {}, {}, {})
+        assert (kept.problem, kept.problem_fields) == ("", {})

@@ -164,6 +164,7 @@ class Mirror:
     async def forget(self, tx: Transaction, kind: Kind, record_id: str, *, asked: int) -> None:
         """Keep nothing of a person who wants to be forgotten but that the id is gone."""
         await self.archive(tx, kind, [record_id], asked=asked, source=Source.WEBHOOK)
+        await tx.execute(_FORGET_EDITS, {"kind": kind, "id": record_id})
         await tx.execute(_FORGET, {"kind": kind, "id": record_id, "name": name_of(kind, {})})
         await tx.execute(
             "UPDATE crm_changes SET fields = '{}' WHERE kind = %s AND record_id = %s AND fields <> '{}'",
@@ -506,6 +507,19 @@ _FORGET = """
 UPDATE crm_records SET fields = '{}', name = %(name)s, sort_name = '', search_text = '', owner_id = '',
     email = '', domain = '', changed_at = now()
 WHERE kind = %(kind)s AND id = %(id)s AND archived_at IS NOT NULL
+"""
+
+_FORGET_EDITS = """
+UPDATE crm_edits SET fields = '{}', before = '{}', written = '{}', theirs = '{}', problem = '',
+    problem_fields = '{}', held_until = NULL, sent_at = NULL,
+    status = CASE WHEN status IN ('done', 'withdrawn') THEN status ELSE 'withdrawn' END,
+    ended_at = COALESCE(ended_at, now())
+WHERE kind = %(kind)s AND (
+    record_id = %(id)s
+    OR (record_id IS NULL AND lower(fields ->> 'email') = (
+        SELECT email FROM crm_records WHERE kind = %(kind)s AND id = %(id)s AND email <> ''
+    ))
+)
 """
 
 _NOTE = """
