@@ -1,17 +1,22 @@
 """A record's page and its interface for programs: what is shown, edited, refused, and what waits."""
 
 import re
+import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from tests.crm.account import a_deal, colleague_changes, made, read_account, truth
-from tests.town import Town, Visitor, problem
+from tests.town import Town, Visitor, problem, serving
 
 from muster.access.roles import Permission, Role
+from muster.crm.edit_rows import Status
 from muster.crm.fields import Kind
 from muster.crm.mirror import Source
 from muster.platform.actor import Actor, Origin, System
+from muster.web import application
+from muster.wiring import portal
 
 BEN = "ben@acme.test"
 
@@ -304,6 +309,55 @@ async def test_a_refused_creation_comes_back_with_what_was_typed(town: Town):
 
     assert "HubSpot has a contact with this e-mail address already." in page.text
     assert "Springfield" in page.text
+
+
+async def test_a_look_at_a_hubspot_that_hangs_ends_after_ten_seconds_on_the_record_itself(town: Town):
+    deal = await a_deal(town)
+    await town.sandbox.hubspot("faults", path=f"/crm/objects/2026-09/deals/{deal}", delay=6)
+    await town.sandbox.hubspot("faults", path="/crm/associations/*", hang=True, times=9)
+    began = time.monotonic()
+    async with town.signed_in(BEN) as ben:
+        page = await ben.request(
+            "POST",
+            f"/crm/deals/{deal}/refresh",
+            content=f"csrf={await ben.csrf()}",
+            headers={"content-type": "application/x-www-form-urlencoded", "origin": ben.base_url},
+            timeout=30,
+        )
+
+    assert time.monotonic() - began < 14
+    assert page.status_code == 503
+    assert "HubSpot does not answer</strong>; this is from" in page.text
+    assert "<h1>A deal</h1>" in page.text
+
+
+async def test_without_a_token_nothing_is_offered_that_needs_hubspot(town: Town):
+    deal = await a_deal(town)
+    settings = replace(town.portal.settings, hubspot_token=None)
+    async with (
+        portal(settings, application="muster-test") as made_,
+        serving(application(made_), 0) as base_url,
+    ):
+        alone = replace(town, portal=made_, base_url=base_url)
+        async with alone.signed_in(BEN) as ben:
+            page = await ben.get(f"/crm/deals/{deal}")
+            refreshed = await ben.post(f"/crm/deals/{deal}/refresh")
+            new = await ben.get("/crm/deals/new")
+        sent = await made_.editing.edits.create(
+            Kind.DEALS,
+            {"dealname": "New", "dealstage": "qualifiedtobuy"},
+            creation_key="k" * 16,
+            by=System(BEN),
+            origin=Origin(),
+        )
+
+    assert page.status_code == 200
+    assert "/refresh" not in page.text
+    assert "Edit all fields" not in page.text
+    for answer in (refreshed, new):
+        assert answer.status_code == 409
+        assert "HUBSPOT_TOKEN is not set" in answer.text
+    assert (sent.status, sent.sent_at) == (Status.WAITING, None)
 
 
 async def test_addresses_of_pages_are_links_only_if_they_lead_to_the_web(town: Town):

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -16,7 +15,7 @@ from muster.crm.edits import TIES, Edits, SentBefore
 from muster.crm.fields import FIELDS, Kind, Type, edited
 from muster.crm.outbox import Outbox
 from muster.crm.record_page import Records, is_in_forms, refused
-from muster.errors import Invalid, NotFound
+from muster.errors import Conflict, Invalid, NotFound, VendorDown
 from muster.platform.pages import Pages
 from muster.platform.routes import Handler, Request, Route
 
@@ -75,12 +74,14 @@ class EditPages:
         pages: Pages,
         *,
         refresh: Callable[[Kind, str], Awaitable[object]],
+        has_hubspot: bool,
     ) -> None:
         self._records = records
         self._edits = edits
         self._outbox = outbox
         self._pages = pages
         self._refresh = refresh
+        self._has_hubspot = has_hubspot
 
     def routes(self) -> list[Route]:
         change = Permission.EDIT_CUSTOMERS
@@ -154,11 +155,17 @@ class EditPages:
 
     async def refresh(self, request: Request, kind: Kind) -> Response:
         record_id = _record_id(request)
-        with suppress(NotFound):  # then the page says that it is gone
+        try:
             await self._refresh(kind, (await self._records.get(kind, record_id)).id)
+        except NotFound:
+            pass  # the page says that it is gone
+        except VendorDown:
+            return await self._page(request, kind, ShowRecord(), is_unanswered=True)
         return RedirectResponse(f"/crm/{kind}/{record_id}", status_code=303)
 
     async def show_new(self, request: Request, kind: Kind, asked: NewRecord) -> Response:
+        if not self._has_hubspot:
+            raise Conflict("HubSpot is not set up: HUBSPOT_TOKEN is not set.")
         typed: Mapping[str, str] = {}
         problems: Mapping[str, str] = {}
         problem, namesake, contact, company = "", "", asked.contact, asked.company
@@ -258,6 +265,7 @@ class EditPages:
         typed: Mapping[str, str] | None = None,
         before: Mapping[str, str] | None = None,
         problems: Mapping[str, str] | None = None,
+        is_unanswered: bool = False,
     ) -> Response:
         record = await self._records.get(kind, _record_id(request))
         if record.merged_into:
@@ -273,7 +281,9 @@ class EditPages:
             request,
             "crm_record.html",
             title=record.name,
-            status=422 if problems and not stopped else 200,
+            status=503 if is_unanswered else 422 if problems and not stopped else 200,
+            is_unanswered=is_unanswered,
+            has_hubspot=self._has_hubspot,
             kind=kind,
             record=record,
             here=f"/crm/{kind}/{record.id}",

@@ -55,7 +55,7 @@ class _Attempt:
             yield
         except OutcomeUnknown:
             raise
-        except (VendorDown, VendorRefused):
+        except (VendorDown, VendorRefused, SettingsError):
             self.is_open = False
             raise
 

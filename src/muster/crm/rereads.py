@@ -1,5 +1,6 @@
 """Asking HubSpot again about single records: whom a webhook named, and who is looked at just now."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
@@ -9,14 +10,16 @@ import msgspec
 from muster.crm.asking import Answer, ask_about, settle, tie, ties_of
 from muster.crm.fields import Kind
 from muster.crm.hubspot import HubSpot
+from muster.crm.hubspot_errors import HubSpotDown
 from muster.crm.mirror import Mirror, Source, Taken
-from muster.errors import NotFound, VendorRefused
+from muster.errors import Conflict, NotFound, SettingsError, VendorRefused
 from muster.platform.database import Database, Transaction
 from muster.platform.telemetry import logger
 
 BATCH = 100
 FEATURE = "webhooks"
 REFRESH = "refresh"
+_AT_A_PAGE_SECONDS = 10
 
 WEBHOOK = "webhook"
 PRIVACY = "privacy"
@@ -93,12 +96,18 @@ class Rereads:
     async def refresh(self, kind: Kind, record_id: str) -> Fresh:
         """Read one record and what it belongs to now, for somebody who waits.
 
-        Raises NotFound where HubSpot has it no more, and VendorError.
+        Raises NotFound where HubSpot has it no more, Conflict without a token, and VendorError.
         """
         hubspot = self._hubspot.for_(REFRESH).impatient()
         asked = await self._mirror.number()
-        record = await hubspot.get(kind, record_id)
-        ties_asked, ties = await ties_of(hubspot, self._mirror, kind, [record.id] if record else [])
+        try:
+            async with asyncio.timeout(_AT_A_PAGE_SECONDS):
+                record = await hubspot.get(kind, record_id)
+                ties_asked, ties = await ties_of(hubspot, self._mirror, kind, [record.id] if record else [])
+        except TimeoutError as error:
+            raise HubSpotDown("took too long to answer") from error
+        except SettingsError as error:
+            raise Conflict("HubSpot is not set up: HUBSPOT_TOKEN is not set.") from error
         async with self._database.transaction() as tx:
             if record is None:
                 await self._mirror.archive(tx, kind, [record_id], asked=asked, source=Source.REFRESH)
