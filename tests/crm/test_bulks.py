@@ -106,6 +106,9 @@ async def test_conflicts_and_refusals_are_counted_and_stop_nothing_else(town: To
 
     bulk = await town.portal.editing.bulks.get(bulk_id)
     assert (bulk.conflicts, bulk.refused, bulk.done, bulk.is_live) == (1, 2, 1, False)
+    async with town.signed_in("ben@acme.test") as ben:
+        for page in (f"/crm/bulks/{bulk_id}", f"/crm/bulks/{bulk_id}/edits.csv"):
+            assert (await ben.get(page)).text.replace("&#39;", "'").count("HubSpot's reference ") == 2
 
 
 async def test_hubspot_down_stops_an_act_and_the_next_turn_goes_on(town: Town):

@@ -360,6 +360,25 @@ async def test_without_a_token_nothing_is_offered_that_needs_hubspot(town: Town)
     assert (sent.status, sent.sent_at) == (Status.WAITING, None)
 
 
+async def test_hubspots_reference_is_told_wherever_it_refused_or_failed(town: Town):
+    deal, path = await a_deal(town), "/crm/objects/2026-09/deals"
+    refused = {"status": "error", "category": "VALIDATION_ERROR", "message": "No", "correlationId": "ref-1"}
+    failed = {"status": "error", "message": "Oops", "correlationId": "ref-2"}
+    async with town.signed_in(BEN) as ben:
+        await town.sandbox.hubspot("faults", method="PATCH", path=f"{path}/*", status=400, body=refused)
+        told = await api(ben, "PATCH", f"/crm/deals/{deal}", {"fields": {"dealname": "B"}})
+        await town.sandbox.hubspot("faults", method="POST", path=path, status=400, body=refused)
+        new = await submit(
+            ben, "/crm/deals", {"f_dealname": "N", "f_dealstage": "qualifiedtobuy", "key": "k" * 16}
+        )
+        await town.sandbox.hubspot("faults", method="PATCH", path=f"{path}/*", status=502, body=failed)
+        waiting = await submit(ben, f"/crm/deals/{deal}", {"f_amount": "5", "was_amount": "1000"})
+
+    assert problem(told)["correlationId"] == "ref-1"
+    assert "ref-1" in new.text
+    assert "HubSpot's reference ref-2" in waiting.text
+
+
 async def test_addresses_of_pages_are_links_only_if_they_lead_to_the_web(town: Town):
     bad = await made(town, Kind.COMPANIES, name="Evil", website="javascript:alert(1)")
     good = await made(town, Kind.COMPANIES, name="Good", website="globex.test/about")

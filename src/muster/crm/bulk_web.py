@@ -339,7 +339,9 @@ def why(books: Books, edit: BulkEdit) -> str:
         f"{labels.get(name, name)} {books.told(edit.kind, problem)}"
         for name, problem in edit.problem_fields.items()
     ]
-    return "; ".join(said) or edit.problem
+    words = "; ".join(said) or edit.problem
+    is_told = not edit.correlation_id or edit.correlation_id in words
+    return words if is_told else f"{words} (HubSpot's reference {edit.correlation_id})"
 
 
 def _line(books: Books, kind: Kind, name: str, before: str, after: str) -> str:

@@ -123,6 +123,7 @@ class BulkEdit(msgspec.Struct, frozen=True, kw_only=True):
     theirs: dict[str, str]
     problem: str
     problem_fields: dict[str, str]
+    correlation_id: str
 
 
 class Bulks:
@@ -465,7 +466,7 @@ _LATEST = _COUNTED.format(sql.SQL("id < %(before)s ORDER BY id DESC LIMIT %(limi
 
 _EDITS = """
 SELECT crm_edits.id, crm_edits.kind, record_id, COALESCE(name, record_id) AS name, status, crm_edits.fields,
-    before, written, theirs, problem, problem_fields
+    before, written, theirs, problem, problem_fields, correlation_id
 FROM crm_edits
 LEFT JOIN crm_records ON crm_records.kind = crm_edits.kind AND crm_records.id = record_id
 WHERE bulk_id = %s AND status = ANY(%s) AND crm_edits.id > %s ORDER BY crm_edits.id LIMIT %s

@@ -168,12 +168,13 @@ class EditPages:
             raise Conflict("HubSpot is not set up: HUBSPOT_TOKEN is not set.")
         typed: Mapping[str, str] = {}
         problems: Mapping[str, str] = {}
-        problem, namesake, contact, company = "", "", asked.contact, asked.company
+        problem, namesake, reference, contact, company = "", "", "", asked.contact, asked.company
         if asked.edit is not None:
             stopped = await self._edits.rows.get(asked.edit)
             if not stopped.is_creation or stopped.kind is not kind:
                 raise NotFound("There is no such refused record.")
             typed, problems, problem = stopped.fields, stopped.problem_fields, stopped.problem
+            reference = stopped.correlation_id
             namesake, ties = stopped.theirs.get(SAME_NAME, ""), dict(stopped.ties)
             contact, company = ties.get(Kind.CONTACTS, ""), ties.get(Kind.COMPANIES, "")
         return await self._new_page(
@@ -185,6 +186,7 @@ class EditPages:
             company=company,
             problem=problem,
             namesake=namesake,
+            reference=reference,
         )
 
     async def create(self, request: Request, kind: Kind, form: RecordForm) -> Response:
@@ -331,6 +333,7 @@ class EditPages:
         company: str,
         problem: str = "",
         namesake: str = "",
+        reference: str = "",
         before: SentBefore | None = None,
     ) -> Response:
         books = await self._records.books()
@@ -363,6 +366,7 @@ class EditPages:
             company=company,
             problem=problem,
             namesake=namesake,
+            reference=reference,
             before=before,
             key=secrets.token_hex(16),
             types=Type,

@@ -42,7 +42,8 @@ class CreateRecord(msgspec.Struct, frozen=True, kw_only=True):
 class EditAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """An edit, and how it stands; "unknown" is sent, and HubSpot has not said whether it took it.
 
-    `written` is property → [before, after] of what was done, `theirs` what HubSpot had instead of `before`.
+    `written` is property → [before, after] of what was done, `theirs` what HubSpot had instead of `before`,
+    `correlation_id` HubSpot's own of its last failure.
     """
 
     id: int
@@ -53,6 +54,7 @@ class EditAnswer(msgspec.Struct, frozen=True, kw_only=True):
     written: dict[str, tuple[str, str]]
     problem: str
     problem_fields: dict[str, str]
+    correlation_id: str
     asked_at: datetime
     ended_at: datetime | None
     by: str
@@ -90,6 +92,7 @@ class EditProblem(Problem, frozen=True, kw_only=True):
     """
 
     edit_id: int | None = None
+    correlation_id: str = ""
     fields: dict[str, str] = msgspec.field(default_factory=dict)
     theirs: dict[str, str] = msgspec.field(default_factory=dict)
     mine: dict[str, str] = msgspec.field(default_factory=dict)
@@ -239,6 +242,7 @@ def _told(edit: Edit) -> EditAnswer:
         written=edit.written,
         problem=edit.problem,
         problem_fields=edit.problem_fields,
+        correlation_id=edit.correlation_id,
         asked_at=edit.asked_at,
         ended_at=edit.ended_at,
         by=edit.by_email,
@@ -260,7 +264,14 @@ def _stopped(request: Request, edit: Edit) -> Response | None:
             before={name: edit.before.get(name, "") for name in edit.theirs},
         )
     if edit.status is Status.REFUSED:
-        return _refusal(request, edit.problem_fields, words=edit.problem, edit_id=edit.id, theirs=edit.theirs)
+        return _refusal(
+            request,
+            edit.problem_fields,
+            words=edit.problem,
+            edit_id=edit.id,
+            theirs=edit.theirs,
+            correlation_id=edit.correlation_id,
+        )
     return None
 
 
