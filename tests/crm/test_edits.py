@@ -430,6 +430,7 @@ async def test_an_edit_sent_again_as_asked_puts_the_refused_one_aside(town: Town
     assert done is not None
     assert done.status is Status.DONE
     assert (await town.portal.editing.edits.rows.get(stopped.id)).status is Status.WITHDRAWN
+    assert (await town.audited())[-3:] == ["crm.edit_withdrawn", "crm.edit_asked", "crm.edited"]
 
 
 async def test_a_token_that_is_not_accepted_keeps_edits_waiting(town: Town):
@@ -794,3 +795,46 @@ async def test_of_whoever_wants_to_be_forgotten_nothing_is_left_in_edits(town: T
         assert kept.status == status
         assert (kept.fields, kept.before, kept.written, kept.theirs) == ({}, {}, {}, {})
         assert (kept.problem, kept.problem_fields) == ("", {})
+
+
+async def test_two_edits_of_one_person_while_hubspot_is_down_are_no_conflict(town: Town):
+    deal = await a_deal(town)
+    await town.sandbox.hubspot("faults", status=503, times=3)
+    first = await edit(town, deal, {"amount": "2000"}, amount="1000")
+    second = await edit(town, deal, {"amount": "3000"}, amount="1000")
+    third = await edit(town, deal, {"amount": "4000"}, by=CY, amount="1000")
+
+    for _ in range(4):
+        await later(town)
+
+    got = [(await town.portal.editing.edits.rows.get(one.id)).status for one in (first, second, third)]
+    assert got == [Status.DONE, Status.DONE, Status.CONFLICT]
+    assert (await truth(town, Kind.DEALS, deal))["amount"] == "3000"
+
+
+async def test_a_tie_to_what_no_database_can_keep_is_refused(town: Town):
+    with pytest.raises(InvalidFields):
+        await town.portal.editing.edits.create(
+            Kind.DEALS,
+            {"dealname": "New", "dealstage": "qualifiedtobuy"},
+            [(Kind.CONTACTS, "\0")],
+            creation_key="a-form-of-ben",
+            by=BEN,
+            origin=Origin(),
+        )
+
+
+async def test_a_contact_that_was_made_is_not_called_refused_because_it_cannot_be_looked_up(town: Town):
+    contacts = "/crm/objects/2026-09/contacts"
+    await town.sandbox.hubspot("search", lag=600)
+    await town.sandbox.hubspot("faults", method="POST", path=contacts, after_write=True, reset=True)
+    unknown = await create(town, kind=Kind.CONTACTS, email="hank@globex.test")
+    await town.execute("UPDATE crm_edits SET sent_at = sent_at - interval '61 seconds'")
+    await town.sandbox.hubspot("faults", method="GET", path=f"{contacts}/*", status=503)
+
+    await later(town)
+
+    assert (await town.portal.editing.edits.rows.get(unknown.id)).status is Status.UNKNOWN
+    await town.sandbox.hubspot("search", settle=True)
+    await later(town)
+    assert (await town.portal.editing.edits.rows.get(unknown.id)).status is Status.DONE

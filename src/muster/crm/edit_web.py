@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from muster.access.roles import Permission
 from muster.crm.edit_rows import Edit, Status
-from muster.crm.edit_values import InvalidFields
+from muster.crm.edit_values import InvalidFields, check_text
 from muster.crm.edit_writing import SAME_NAME
 from muster.crm.edits import TIES, Edits, SentBefore
 from muster.crm.fields import FIELDS, Kind, Type, edited
@@ -341,6 +341,7 @@ class EditPages:
         for other, other_id in _ties(contact, company):
             if other not in TIES[kind]:
                 raise Invalid(f"A new {kind.one} cannot be tied to a {other.one} here.")
+            check_text({other: other_id})
             tied.append(await self._records.get(other, other_id))
         if not typed and not problems:
             mine = [

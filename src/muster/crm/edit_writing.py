@@ -189,6 +189,7 @@ class EditWriting:
             with attempt.writing():
                 record = await hubspot.create(edit.kind, edit.fields, edit.ties)
         except HubSpotRefused as refusal:
+            attempt.is_open = edit.sent_at is not None  # till it is known who is there already
             existing = await self._existing(edit, refusal, hubspot)
             if existing is None:
                 await self._end_refused(edit, None, refusal, 0)

@@ -101,11 +101,14 @@ class Edits:
             kind=kind,
             record_id=record_id,
             fields=values,
-            before={name: seen.get(name, "") for name in values},
+            before={name: seen.get(name, "") for name in values}
+            | await self._pending(kind, record_id, seen, by),
         )
         async with self._database.transaction() as tx:
             if instead_of is not None:
-                await tx.execute(_PUT_ASIDE, [instead_of, kind, record_id])
+                aside = await tx.row(_Withdrawn, _PUT_ASIDE, [instead_of, kind, record_id])
+                if aside:
+                    await _record_withdrawn(tx, instead_of, kind, record_id, aside.fields, by, origin)
             kept = await self.rows.keep(tx, wish, by=by, origin=origin)
             await audit.record(
                 tx,
@@ -137,6 +140,7 @@ class Edits:
         for other, other_id in ties:
             if other not in TIES[kind]:
                 raise Invalid(f"A new {kind.one} cannot be tied to a {other.one} here.")
+            check_text({other: other_id})
             await self._get_held(other, other_id)
         values = (await self.values(kind)).read(fields, {})
         _check_named(kind, values)
@@ -259,6 +263,17 @@ class Edits:
             raise Conflict(f"This {kind.one} is not in HubSpot any more.")
         return held
 
+    async def _pending(self, kind: Kind, record_id: str, seen: Mapping[str, str], by: Who) -> dict[str, str]:
+        """What fields will be once what the same person asked for earlier is written: that is no conflict."""
+        pending: dict[str, str] = {}
+        for edit in await self.rows.open_of(kind, [record_id]):
+            is_theirs = (edit.account_id, edit.by_email) == (by.account_id, by.email)
+            if is_theirs and edit.status.is_open and edit.bulk_id is None:
+                for name, value in edit.fields.items():
+                    if seen.get(name, "") == pending.get(name, edit.before.get(name, "")):
+                        pending[name] = value
+        return pending
+
     async def _is_being_written(self, edit: Edit) -> bool:
         """Whether this edit, or another of its record, is in somebody's hands right now, or about to be."""
         return bool(await self._database.value(_IN_HAND, [edit.id, edit.kind, edit.record_id, edit.id]))
@@ -335,6 +350,7 @@ WHERE id = %s AND status IN ('waiting', 'conflict', 'refused') RETURNING kind, r
 _PUT_ASIDE = """
 UPDATE crm_edits SET status = 'withdrawn', ended_at = now()
 WHERE id = %s AND kind = %s AND record_id = %s AND status IN ('conflict', 'refused')
+RETURNING kind, record_id, fields
 """
 
 
