@@ -13,7 +13,7 @@ from psycopg import sql
 from muster.crm.edit_rows import Status
 from muster.crm.edit_values import EditValues
 from muster.crm.edits import Edits, drop_bulk
-from muster.crm.fields import Kind
+from muster.crm.fields import OWNER, Kind
 from muster.errors import Conflict, Invalid, NotFound, SettingsError, Unavailable, VendorError
 from muster.platform import audit
 from muster.platform.actor import Origin, System, Who
@@ -222,7 +222,8 @@ class Bulks:
     async def undo(self, bulk_id: int, *, by: Who, origin: Origin) -> int:
         """Give each record back what it had, unless somebody has changed that since: then it is a conflict.
 
-        Raises Conflict for an act that is still going on, or was undone before.
+        What HubSpot would not take is left out. Raises Conflict for an act that is still going on, was undone
+        before, or of which nothing can be given back.
         """
         bulk = await self.get(bulk_id)
         if bulk.is_live:
@@ -235,18 +236,10 @@ class Bulks:
             "AND written <> '{}' ORDER BY id",
             [bulk_id],
         )
-        plan = Plan(
-            changes=[
-                Change(
-                    kind=one.kind,
-                    id=one.record_id,
-                    name="",
-                    fields={name: before for name, (before, _) in one.written.items()},
-                    before={name: after for name, (_, after) in one.written.items()},
-                )
-                for one in written
-            ]
-        )
+        values = {kind: await self._edits.values(kind) for kind in {one.kind for one in written}}
+        plan = Plan(changes=[_given_back(one, values[one.kind]) for one in written])
+        if plan.changes and not plan.to_do:  # to begin it would use up the only undo there is
+            raise Conflict(f"None of it can be taken back: {next(iter(plan.skipped))}.")
         return await self.begin(
             plan,
             kind=Kind(bulk.kind) if bulk.kind else None,
@@ -382,6 +375,19 @@ def _planned(kind: Kind, row: _Row, values: EditValues, fields: Mapping[str, str
         fields=changed,
         before={name: row.fields.get(name, "") for name in changed},
         skipped="gone from HubSpot" if row.is_gone else "" if changed else "like that already",
+    )
+
+
+def _given_back(one: _Written, values: EditValues) -> Change:
+    fields = {name: before for name, (before, _) in one.written.items()}
+    is_taken = values.takes_owner(fields.get(OWNER, ""))
+    return Change(
+        kind=one.kind,
+        id=one.record_id,
+        name="",
+        fields=fields,
+        before={name: after for name, (_, after) in one.written.items()},
+        skipped="" if is_taken else "HubSpot takes no owner who is deactivated there",
     )
 
 

@@ -82,6 +82,11 @@ class EditValues:
             name: value for name, value in values.items() if not self.is_same(name, value, held.get(name, ""))
         }
 
+    def takes_owner(self, owner_id: str) -> bool:
+        """Whether HubSpot would: whoever has left the company may still be an owner there."""
+        owner = self._owners.get(owner_id)
+        return not owner_id or (owner is not None and not owner.is_deactivated)
+
     def is_same(self, name: str, one: str, other: str) -> bool:
         field = field_of(self._kind, name)
         return one == other if field is None else is_same(field, one, other)
