@@ -351,7 +351,7 @@ def make(settings: Settings, *, application: str) -> Portal:
                 photos=Photos(directory.impatient(), cache),
                 deals=Portfolios(database, owners, catalogues, cache).of,
             ).routes(),
-            *editing.routes(pages, refresh=crm_rereads.refresh),
+            *editing.routes(pages, refresh=crm_rereads.refresh, has_hubspot=settings.has_hubspot),
             *PushHook(push, people_jobs).routes(),
             *CrmSyncPages(
                 CrmSyncLog(database),

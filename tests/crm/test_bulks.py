@@ -1,5 +1,6 @@
 """One act on many records: previewed, done with progress, killed half way, cancelled, undone."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,9 @@ async def test_conflicts_and_refusals_are_counted_and_stop_nothing_else(town: To
 
     bulk = await town.portal.editing.bulks.get(bulk_id)
     assert (bulk.conflicts, bulk.refused, bulk.done, bulk.is_live) == (1, 2, 1, False)
+    async with town.signed_in("ben@acme.test") as ben:
+        for page in (f"/crm/bulks/{bulk_id}", f"/crm/bulks/{bulk_id}/edits.csv"):
+            assert (await ben.get(page)).text.replace("&#39;", "'").count("HubSpot's reference ") == 2
 
 
 async def test_hubspot_down_stops_an_act_and_the_next_turn_goes_on(town: Town):
@@ -231,9 +235,7 @@ async def test_chosen_records_are_changed_from_preview_to_undo(town: Town):
         preview = await post_many(ben, "/crm/bulks/preview", wanted)
         assert "3 of 3 would change" in preview.text
         assert "Amount: 1,000 → 5,000" in preview.text
-        stale = await post_many(ben, "/crm/bulks", [*wanted, ("expected", "4")])
-        assert stale.status_code == 409
-        begun_ = await post_many(ben, "/crm/bulks", [*wanted, ("expected", "3")])
+        begun_ = await post_many(ben, "/crm/bulks", [*wanted, seen_in(preview)])
         page = await ben.get(begun_.headers["location"])
         assert "data-live" in page.text
         await town.portal.editing.bulks.work_off()
@@ -256,10 +258,34 @@ async def test_all_that_match_a_list_are_changed(town: Town):
         wanted = [("kind", "deals"), ("query", "q=deal&sort=name"), ("set", "amount"), ("f_amount", "5")]
         preview = await post_many(ben, "/crm/bulks/preview", wanted)
         assert "3 of 3 would change" in preview.text
-        await post_many(ben, "/crm/bulks", wanted)
+        await post_many(ben, "/crm/bulks", [*wanted, seen_in(preview)])
         await town.portal.editing.bulks.work_off()
 
     assert await amounts(town, [other]) == ["1000"]
+
+
+async def test_what_is_not_as_it_was_shown_is_not_begun(town: Town):
+    one = await a_deal(town, dealname="Swap me", amount="1")
+    other = await a_deal(town, dealname="Other", amount="1")
+    async with town.signed_in("ben@acme.test") as ben:
+        wanted = [("kind", "deals"), ("query", "q=swap"), ("set", "amount"), ("f_amount", "5")]
+        seen = seen_in(await post_many(ben, "/crm/bulks/preview", wanted))
+        unseen = await post_many(ben, "/crm/bulks", wanted)
+        for deal, name in ((one, "Gone"), (other, "Swap me too")):
+            await town.portal.editing.edits.edit(
+                Kind.DEALS, deal, {"dealname": name}, {}, by=BEN, origin=Origin()
+            )
+        stale = await post_many(ben, "/crm/bulks", [*wanted, seen])
+
+    assert (unseen.status_code, stale.status_code) == (409, 409)
+    assert "look again" in stale.text
+    assert await amounts(town, [one, other]) == ["1", "1"]
+
+
+def seen_in(preview: Any) -> tuple[str, str]:
+    found = re.search(r'name="seen" value="(\w+)"', preview.text)
+    assert found
+    return "seen", found.group(1)
 
 
 async def test_what_is_wrong_is_said_in_the_preview(town: Town):

@@ -159,7 +159,7 @@ async def test_search_that_still_shows_the_archived_brings_nobody_back(loaded: T
     await loaded.sandbox.hubspot("search", lag=30)
     await loaded.sandbox.hubspot(f"deals/{deal}", archived=True)
     async with loaded.portal.database.transaction() as tx:
-        await loaded.portal.crm_rereads.ask(tx, Kind.DEALS, [deal], "webhook")
+        await loaded.portal.crm_rereads.ask(tx, Kind.DEALS, {deal: "webhook"})
     await loaded.portal.crm_rereads.work_off()
 
     run = await synced(loaded)

@@ -1,6 +1,7 @@
 """Editing records: what is written, what is a conflict, and that nothing is lost or done twice."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -15,8 +16,9 @@ from tests.crm.account import (
     truth,
     writes,
 )
-from tests.town import Town
+from tests.town import Town, eventually
 
+from muster.access.roles import Role
 from muster.crm.edit_rows import Edit, Status
 from muster.crm.edit_values import InvalidFields
 from muster.crm.fields import Kind
@@ -176,6 +178,22 @@ async def test_what_cannot_be_is_said_beside_its_field_and_nothing_is_sent(
     assert await town.value("SELECT count(*) FROM crm_edits") == 0
 
 
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [("20261130", "2026-11-30T12:00:00Z"), ("1796040000000", "2026-11-30T12:00:00Z")]
+    + [(bad, None) for bad in ("2026", "30", "-30", "20269999", "99991231235959", "-99999999999999")]
+    + [(bad, None) for bad in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00")],
+)
+async def test_digits_and_odd_moments_are_no_day_of_1970(town: Town, typed: str, kept: str | None):
+    values = await town.portal.editing.edits.values(Kind.DEALS)
+
+    if kept:
+        assert values.read({"closedate": typed}, {}) == {"closedate": kept}
+    else:
+        with pytest.raises(InvalidFields):
+            values.read({"closedate": typed}, {"closedate": "9999-12-31T23:59:59-13:00"})
+
+
 async def test_nobody_who_has_left_is_given_a_record(town: Town):
     deal = await a_deal(town)
     owners = await town.portal.owners.list_all()
@@ -250,6 +268,21 @@ async def test_a_conflict_is_settled_field_by_field(town: Town):
         await town.portal.editing.edits.resolve_conflict(stopped.id, [], by=CY, origin=Origin())
 
 
+@pytest.mark.parametrize(("mine", "pipeline"), [([], "default"), (["dealstage"], "75190321")])
+async def test_a_pipeline_and_its_stage_are_settled_as_one(town: Town, mine: list[str], pipeline: str):
+    deal = await a_deal(town)
+    await colleague_changes(town, Kind.DEALS, deal, dealstage="contractsent")
+    stopped = await edit(town, deal, {"dealstage": "146208802", "description": "Moved"})
+    assert set(stopped.theirs) == {"dealstage"}
+
+    done = await town.portal.editing.edits.resolve_conflict(stopped.id, mine, by=BEN, origin=Origin())
+
+    assert done.status is Status.DONE
+    there = await truth(town, Kind.DEALS, deal)
+    assert (there["description"], there["pipeline"]) == ("Moved", pipeline)
+    assert there["dealstage"] == ("146208802" if mine else "contractsent")
+
+
 async def test_a_conflict_settled_for_theirs_alone_writes_nothing(town: Town):
     deal = await a_deal(town)
     await colleague_changes(town, Kind.DEALS, deal, amount="2000")
@@ -283,6 +316,69 @@ async def test_two_writers_of_one_field_at_once_one_writes_and_the_other_is_told
     winner = next(one for one in both if one.status is Status.DONE)
     assert (await truth(town, Kind.DEALS, deal))["amount"] == winner.fields["amount"]
     assert await writes(town) == 1
+
+
+async def test_the_answer_to_a_write_does_not_overwrite_what_was_changed_after_it(town: Town):
+    deal = await a_deal(town)
+    at = datetime.now(UTC).isoformat()
+    answer = {"id": deal, "properties": {"amount": "5"}, "createdAt": at, "updatedAt": at}
+    await town.sandbox.hubspot(
+        "faults", method="PATCH", path=f"{DEALS}/*", after_write=True, delay=1.5, status=200, body=answer
+    )
+
+    writing = asyncio.create_task(edit(town, deal, {"amount": "5"}))
+    await eventually(lambda: _has_amount(town, deal, "5"))
+    await colleague_changes(town, Kind.DEALS, deal, amount="7777")
+    await town.portal.crm_rereads.refresh(Kind.DEALS, deal)
+
+    assert (await writing).status is Status.DONE
+    assert (await copied(town, Kind.DEALS, deal))["amount"] == "7777"
+    assert await town.value("SELECT because FROM crm_rereads WHERE record_id = %s", deal) == "edit"
+
+
+async def test_what_is_read_while_an_edit_is_written_is_read_once_more(town: Town):
+    deal = await a_deal(town)
+    await town.sandbox.hubspot("faults", method="PATCH", path=f"{DEALS}/*", delay=1.5)
+
+    writing = asyncio.create_task(edit(town, deal, {"amount": "5"}))
+    await eventually(lambda: _is_noted(town))
+    await colleague_changes(town, Kind.DEALS, deal, description="Called")
+    await town.portal.crm_rereads.refresh(Kind.DEALS, deal)
+    await writing
+    asked = await town.value("SELECT because FROM crm_rereads WHERE record_id = %s", deal)
+    await town.portal.crm_rereads.work_off()
+
+    assert asked == "edit"
+    here = await copied(town, Kind.DEALS, deal)
+    assert (here["amount"], here["description"]) == ("5", "Called")
+    assert await town.value("SELECT count(*) FROM crm_rereads") == 0
+
+
+async def test_a_reading_that_is_overtaken_by_an_edit_is_made_again(town: Town):
+    deal = await a_deal(town)
+    async with town.portal.database.transaction() as tx:
+        await town.portal.crm_rereads.ask(tx, Kind.DEALS, {deal: "webhook"})
+    await town.sandbox.hubspot("faults", method="PATCH", path=f"{DEALS}/*", delay=1)
+    await town.sandbox.hubspot("faults", path="/crm/associations/*", delay=3)
+
+    writing = asyncio.create_task(edit(town, deal, {"amount": "5"}))
+    await eventually(lambda: _is_noted(town))
+    await colleague_changes(town, Kind.DEALS, deal, description="Called")
+    await town.portal.crm_rereads.work_off()
+    await writing
+    await town.portal.crm_rereads.work_off()
+
+    here = await copied(town, Kind.DEALS, deal)
+    assert (here["amount"], here["description"]) == ("5", "Called")
+    assert await town.value("SELECT count(*) FROM crm_rereads") == 0
+
+
+async def _has_amount(town: Town, deal: str, amount: str) -> bool:
+    return bool((await truth(town, Kind.DEALS, deal))["amount"] == amount)
+
+
+async def _is_noted(town: Town) -> bool:
+    return bool(await town.value("SELECT count(*) = 1 FROM crm_edits WHERE sent_at IS NOT NULL"))
 
 
 async def test_ten_writers_of_two_fields_at_once_lose_nothing(town: Town):
@@ -334,6 +430,7 @@ async def test_an_edit_sent_again_as_asked_puts_the_refused_one_aside(town: Town
     assert done is not None
     assert done.status is Status.DONE
     assert (await town.portal.editing.edits.rows.get(stopped.id)).status is Status.WITHDRAWN
+    assert (await town.audited())[-3:] == ["crm.edit_withdrawn", "crm.edit_asked", "crm.edited"]
 
 
 async def test_a_token_that_is_not_accepted_keeps_edits_waiting(town: Town):
@@ -616,6 +713,48 @@ async def test_a_creation_that_search_does_not_know_yet_is_not_made_again(town: 
     assert await writes(town, "POST") == 1
 
 
+async def test_a_creation_that_was_made_and_changed_before_it_is_found_is_a_persons_to_tell(town: Town):
+    await town.sandbox.hubspot(
+        "faults", method="POST", path="/crm/objects/2026-09/deals", after_write=True, reset=True
+    )
+    unknown = await create(town, amount="7")
+    await town.sandbox.hubspot("search", settle=True)
+    (made_id,) = await _of_name(town, "New")
+    await colleague_changes(town, Kind.DEALS, made_id, amount="8")
+    await town.sandbox.hubspot("search", settle=True)
+
+    await town.execute("UPDATE crm_edits SET sent_at = sent_at - interval '61 seconds'")
+    assert await later(town) == 0
+
+    stopped = await town.portal.editing.edits.rows.get(unknown.id)
+    assert stopped.status is Status.REFUSED
+    assert stopped.problem.startswith("A deal of this name was created at that moment: is it yours?")
+    assert await writes(town, "POST") == 1
+    await town.portal.grants.grant(BEN.email, Role.SALES, by=CY)
+    async with town.signed_in(BEN.email) as ben:
+        page = await ben.follow(f"/crm/edits/{unknown.id}")
+        assert f'<a href="/crm/deals/{made_id}">Look at it</a>' in page.text
+        assert (await ben.get(f"/crm/deals/{made_id}")).status_code == 200
+
+
+async def test_a_namesake_of_another_hour_is_not_what_was_made(town: Town):
+    await made(town, Kind.DEALS, dealname="New", pipeline="default", dealstage="qualifiedtobuy")
+    await town.sandbox.hubspot("search", settle=True)
+    await town.sandbox.hubspot("faults", method="POST", path="/crm/objects/2026-09/deals", reset=True)
+    await create(town)
+
+    await town.execute("UPDATE crm_edits SET sent_at = sent_at - interval '1 hour'")
+    assert await later(town) == 1
+
+
+async def _of_name(town: Town, name: str) -> list[str]:
+    now = datetime.now(UTC)
+    found = await town.portal.hubspot.search(
+        Kind.DEALS, since=now - timedelta(minutes=5), until=now + timedelta(minutes=5), above_id=""
+    )
+    return [record.id for record in found.records if record.values.get("dealname") == name]
+
+
 async def test_a_creation_that_was_not_made_is_made_once_search_would_know_it(town: Town):
     await town.sandbox.hubspot("faults", method="POST", path="/crm/objects/2026-09/deals", reset=True)
     await create(town)
@@ -636,3 +775,66 @@ async def test_a_contact_that_only_the_refusal_of_a_second_one_tells_of_is_taken
     await town.execute("UPDATE crm_edits SET sent_at = sent_at - interval '61 seconds'")
 
     assert await later(town) == 1
+
+
+async def test_of_whoever_wants_to_be_forgotten_nothing_is_left_in_edits(town: Town):
+    done = await create(town, kind=Kind.CONTACTS, email="Hank@globex.test", phone="+41 79 1")
+    refused = await create(town, key="another-form", kind=Kind.CONTACTS, email="hank@globex.test")
+    await town.sandbox.hubspot("faults", status=503, times=4)
+    waiting = await town.portal.editing.edits.edit(
+        Kind.CONTACTS, done.record_id or "", {"phone": "+41 79 2"}, {}, by=BEN, origin=Origin()
+    )
+    assert waiting
+
+    asked = await town.portal.mirror.number()
+    async with town.portal.database.transaction() as tx:
+        await town.portal.mirror.forget(tx, Kind.CONTACTS, done.record_id or "", asked=asked)
+
+    for one, status in ((done, "done"), (refused, "withdrawn"), (waiting, "withdrawn")):
+        kept = await town.portal.editing.edits.rows.get(one.id)
+        assert kept.status == status
+        assert (kept.fields, kept.before, kept.written, kept.theirs) == ({}, {}, {}, {})
+        assert (kept.problem, kept.problem_fields) == ("", {})
+
+
+async def test_two_edits_of_one_person_while_hubspot_is_down_are_no_conflict(town: Town):
+    deal = await a_deal(town)
+    await town.sandbox.hubspot("faults", status=503, times=3)
+    first = await edit(town, deal, {"amount": "2000"}, amount="1000")
+    second = await edit(town, deal, {"amount": "3000"}, amount="1000")
+    third = await edit(town, deal, {"amount": "4000"}, by=CY, amount="1000")
+
+    for _ in range(4):
+        await later(town)
+
+    got = [(await town.portal.editing.edits.rows.get(one.id)).status for one in (first, second, third)]
+    assert got == [Status.DONE, Status.DONE, Status.CONFLICT]
+    assert (await truth(town, Kind.DEALS, deal))["amount"] == "3000"
+
+
+async def test_a_tie_to_what_no_database_can_keep_is_refused(town: Town):
+    with pytest.raises(InvalidFields):
+        await town.portal.editing.edits.create(
+            Kind.DEALS,
+            {"dealname": "New", "dealstage": "qualifiedtobuy"},
+            [(Kind.CONTACTS, "\0")],
+            creation_key="a-form-of-ben",
+            by=BEN,
+            origin=Origin(),
+        )
+
+
+async def test_a_contact_that_was_made_is_not_called_refused_because_it_cannot_be_looked_up(town: Town):
+    contacts = "/crm/objects/2026-09/contacts"
+    await town.sandbox.hubspot("search", lag=600)
+    await town.sandbox.hubspot("faults", method="POST", path=contacts, after_write=True, reset=True)
+    unknown = await create(town, kind=Kind.CONTACTS, email="hank@globex.test")
+    await town.execute("UPDATE crm_edits SET sent_at = sent_at - interval '61 seconds'")
+    await town.sandbox.hubspot("faults", method="GET", path=f"{contacts}/*", status=503)
+
+    await later(town)
+
+    assert (await town.portal.editing.edits.rows.get(unknown.id)).status is Status.UNKNOWN
+    await town.sandbox.hubspot("search", settle=True)
+    await later(town)
+    assert (await town.portal.editing.edits.rows.get(unknown.id)).status is Status.DONE

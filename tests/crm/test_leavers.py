@@ -1,16 +1,17 @@
 """Offboarding: what leavers still own, and giving it to a colleague, with a way back."""
 
+import re
 from typing import Any
 
 import pytest
-from tests.crm.account import a_deal, colleague_changes, made, read_account, truth
+from tests.crm.account import BEN, a_deal, colleague_changes, made, read_account, truth
 from tests.town import Town
 
 from muster.access.roles import Role
 from muster.crm.fields import OWNER, Kind
 from muster.crm.leavers import Share
 from muster.crm.owners import OwnerCard
-from muster.errors import Invalid, NotFound
+from muster.errors import Conflict, Invalid, NotFound
 from muster.platform.actor import Origin, System
 
 
@@ -84,10 +85,12 @@ async def test_open_deals_and_contacts_are_given_to_a_colleague_and_back(town: T
         preview = await cy.get(f"{here}?share=open+deals&share=contacts&to={to}")
         assert "2 records → " in preview.text
         token = await cy.csrf()
+        seen = re.search(r'name="seen" value="(\w+)"', preview.text)
+        assert seen
         begun = await cy.request(
             "POST",
             f"{here}/reassignment",
-            content=f"csrf={token}&share=open+deals&share=contacts&to={to}&expected=2",
+            content=f"csrf={token}&share=open+deals&share=contacts&to={to}&seen={seen.group(1)}",
             headers={"content-type": "application/x-www-form-urlencoded", "origin": cy.base_url},
         )
         assert begun.status_code == 303, begun.text
@@ -151,3 +154,30 @@ async def test_leavers_are_told_as_csv_and_to_programs(town: Town):
 
     assert f"{ben.name},ben@acme.test,Suspended,1,1,1,1,1000" in csv
     assert (told[0]["owner_id"], told[0]["open_amounts"]) == (ben.id, {"EUR": "1000.00"})
+
+
+async def test_what_a_deactivated_owner_had_is_not_given_back_and_the_undo_is_kept(town: Town):
+    owners = await town.portal.owners.list_all()
+    gone, to = next(one for one in owners if one.is_deactivated), await ada(town)
+    deal = await a_deal(town)
+    await town.execute(
+        "UPDATE crm_records SET owner_id = %s, fields = fields || jsonb_build_object(%s::text, %s::text) "
+        "WHERE id = %s",
+        *(gone.id, OWNER, gone.id, deal),
+    )
+    bulks = town.portal.editing.bulks
+    plan = await bulks.plan(Kind.DEALS, [deal], {OWNER: to})
+    bulk_id = await bulks.begin(
+        plan, kind=Kind.DEALS, what="reassign", words="Given", fields={OWNER: to}, by=BEN, origin=Origin()
+    )
+    await town.execute(
+        "UPDATE crm_edits SET status = 'done', "
+        "written = jsonb_build_object(%s::text, jsonb_build_array(%s::text, %s::text)) WHERE bulk_id = %s",
+        *(OWNER, gone.id, to, bulk_id),
+    )
+    await bulks.work_off()
+
+    with pytest.raises(Conflict, match="deactivated"):
+        await bulks.undo(bulk_id, by=BEN, origin=Origin())
+
+    assert (await bulks.get(bulk_id)).undone_by is None

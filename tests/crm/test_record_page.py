@@ -1,16 +1,22 @@
 """A record's page and its interface for programs: what is shown, edited, refused, and what waits."""
 
 import re
+import time
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from tests.crm.account import a_deal, colleague_changes, made, read_account, truth
-from tests.town import Town, Visitor, problem
+from tests.town import Town, Visitor, problem, serving
 
-from muster.access.roles import Role
+from muster.access.roles import Permission, Role
+from muster.crm.edit_rows import Status
 from muster.crm.fields import Kind
 from muster.crm.mirror import Source
-from muster.platform.actor import System
+from muster.platform.actor import Actor, Origin, System
+from muster.web import application
+from muster.wiring import portal
 
 BEN = "ben@acme.test"
 
@@ -116,6 +122,48 @@ async def test_a_refused_edit_asks_for_the_field_and_shows_what_was_typed(town: 
     assert "refused" not in done.text
 
 
+async def test_what_a_colleague_changed_since_is_not_overwritten_by_a_refused_edit_sent_again(town: Town):
+    deal = await a_deal(town)
+    path = f"/crm/deals/{deal}"
+    async with town.signed_in(BEN) as ben:
+        stage = {"f_dealstage": "closedwon", "was_dealstage": "qualifiedtobuy"}
+        await submit(ben, path, {"f_amount": "3000", "was_amount": "1000", **stage})
+        await _colleague_changes_amount(town, deal)
+        form = _form_of(await ben.get(path))
+
+        again = await submit(ben, path, {**form, **stage, "f_closedate": "2026-12-01"})
+
+    assert form["was_amount"] == "1000"
+    assert "Somebody else changed this meanwhile" in again.text
+    assert (await truth(town, Kind.DEALS, deal))["amount"] == "2000"
+
+
+async def test_what_a_colleague_changed_since_is_not_overwritten_by_a_form_that_came_back(town: Town):
+    deal = await a_deal(town)
+    path = f"/crm/deals/{deal}"
+    async with town.signed_in(BEN) as ben:
+        await _colleague_changes_amount(town, deal)
+        form = _form_of(
+            await ben.post(path, {"f_amount": "3000", "was_amount": "1000", "f_closedate": "someday"})
+        )
+
+        again = await submit(ben, path, {**form, "f_closedate": "2026-12-01"})
+
+    assert "Somebody else changed this meanwhile" in again.text
+    assert (await truth(town, Kind.DEALS, deal))["amount"] == "2000"
+
+
+async def _colleague_changes_amount(town: Town, deal: str) -> None:
+    await colleague_changes(town, Kind.DEALS, deal, amount="2000")
+    await town.portal.crm_rereads.refresh(Kind.DEALS, deal)
+
+
+def _form_of(page: Any) -> dict[str, str]:
+    """The amount, and which edit is put aside, as the form of all fields would send them again."""
+    form = page.text[page.text.index('id="edit-form"') :]
+    return dict(re.findall(r'name="((?:f|was)_amount|edit)" value="([^"]*)"', form))
+
+
 async def test_a_conflict_shows_all_three_sides_and_is_settled(town: Town):
     deal = await a_deal(town)
     await colleague_changes(town, Kind.DEALS, deal, amount="2000")
@@ -190,6 +238,42 @@ async def test_a_deal_is_made_for_a_company_once_however_often_the_form_is_sent(
         assert "A new one" in (await ben.get(f"/crm/companies/{company}")).text
 
 
+async def test_a_form_of_a_new_record_sent_again_with_something_else_loses_nothing(town: Town):
+    async with town.signed_in(BEN) as ben:
+        first = await submit(ben, "/crm/contacts", {"key": "k" * 16, "f_email": "one@globex.test"})
+        other = await ben.post("/crm/contacts", {"key": "k" * 16, "f_email": "two@globex.test"})
+        elsewhere = await ben.post(
+            "/crm/deals", {"key": "k" * 16, "f_dealname": "A deal", "f_dealstage": "qualifiedtobuy"}
+        )
+        key = re.search(r'name="key" value="(\w+)"', other.text)
+        assert key
+        second = await submit(ben, "/crm/contacts", {"key": key.group(1), "f_email": "two@globex.test"})
+        told = await api(
+            ben, "POST", "/crm/contacts", {"creation_key": "k" * 16, "fields": {"email": "two@globex.test"}}
+        )
+
+    assert (other.status_code, elsewhere.status_code) == (409, 409)
+    assert "This form was sent before with something else in it" in other.text
+    assert 'value="two@globex.test"' in other.text
+    assert "Created in HubSpot." in second.text
+    assert first.url != second.url
+    assert told.status_code == 409
+    assert problem(told)["detail"] == "This form was sent before with something else in it: open a new one."
+
+
+async def test_a_refused_form_of_a_new_record_is_mended_by_going_back(town: Town):
+    await made(town, Kind.CONTACTS, email="hank@globex.test")
+    async with town.signed_in(BEN) as ben:
+        await submit(ben, "/crm/contacts", {"key": "k" * 16, "f_email": "hank@globex.test"})
+        mended = {"key": "k" * 16, "f_email": "hal@globex.test"}
+        page = await submit(ben, "/crm/contacts", mended)
+        again = await submit(ben, "/crm/contacts", mended)
+
+    assert "Created in HubSpot." in page.text
+    assert page.url == again.url
+    assert (await town.audited()).count("crm.edit_withdrawn") == 1
+
+
 async def test_a_new_record_without_its_name_comes_back_with_what_was_typed(town: Town):
     async with town.signed_in(BEN) as ben:
         page = await ben.post("/crm/companies", {"key": "k" * 16, "f_city": "Springfield"})
@@ -225,6 +309,74 @@ async def test_a_refused_creation_comes_back_with_what_was_typed(town: Town):
 
     assert "HubSpot has a contact with this e-mail address already." in page.text
     assert "Springfield" in page.text
+
+
+async def test_a_look_at_a_hubspot_that_hangs_ends_after_ten_seconds_on_the_record_itself(town: Town):
+    deal = await a_deal(town)
+    await town.sandbox.hubspot("faults", path=f"/crm/objects/2026-09/deals/{deal}", delay=6)
+    await town.sandbox.hubspot("faults", path="/crm/associations/*", hang=True, times=9)
+    began = time.monotonic()
+    async with town.signed_in(BEN) as ben:
+        page = await ben.request(
+            "POST",
+            f"/crm/deals/{deal}/refresh",
+            content=f"csrf={await ben.csrf()}",
+            headers={"content-type": "application/x-www-form-urlencoded", "origin": ben.base_url},
+            timeout=30,
+        )
+
+    assert time.monotonic() - began < 14
+    assert page.status_code == 503
+    assert "HubSpot does not answer</strong>; this is from" in page.text
+    assert "<h1>A deal</h1>" in page.text
+
+
+async def test_without_a_token_nothing_is_offered_that_needs_hubspot(town: Town):
+    deal = await a_deal(town)
+    settings = replace(town.portal.settings, hubspot_token=None)
+    async with (
+        portal(settings, application="muster-test") as made_,
+        serving(application(made_), 0) as base_url,
+    ):
+        alone = replace(town, portal=made_, base_url=base_url)
+        async with alone.signed_in(BEN) as ben:
+            page = await ben.get(f"/crm/deals/{deal}")
+            refreshed = await ben.post(f"/crm/deals/{deal}/refresh")
+            new = await ben.get("/crm/deals/new")
+        sent = await made_.editing.edits.create(
+            Kind.DEALS,
+            {"dealname": "New", "dealstage": "qualifiedtobuy"},
+            creation_key="k" * 16,
+            by=System(BEN),
+            origin=Origin(),
+        )
+
+    assert page.status_code == 200
+    assert "/refresh" not in page.text
+    assert "Edit all fields" not in page.text
+    for answer in (refreshed, new):
+        assert answer.status_code == 409
+        assert "HUBSPOT_TOKEN is not set" in answer.text
+    assert (sent.status, sent.sent_at) == (Status.WAITING, None)
+
+
+async def test_hubspots_reference_is_told_wherever_it_refused_or_failed(town: Town):
+    deal, path = await a_deal(town), "/crm/objects/2026-09/deals"
+    refused = {"status": "error", "category": "VALIDATION_ERROR", "message": "No", "correlationId": "ref-1"}
+    failed = {"status": "error", "message": "Oops", "correlationId": "ref-2"}
+    async with town.signed_in(BEN) as ben:
+        await town.sandbox.hubspot("faults", method="PATCH", path=f"{path}/*", status=400, body=refused)
+        told = await api(ben, "PATCH", f"/crm/deals/{deal}", {"fields": {"dealname": "B"}})
+        await town.sandbox.hubspot("faults", method="POST", path=path, status=400, body=refused)
+        new = await submit(
+            ben, "/crm/deals", {"f_dealname": "N", "f_dealstage": "qualifiedtobuy", "key": "k" * 16}
+        )
+        await town.sandbox.hubspot("faults", method="PATCH", path=f"{path}/*", status=502, body=failed)
+        waiting = await submit(ben, f"/crm/deals/{deal}", {"f_amount": "5", "was_amount": "1000"})
+
+    assert problem(told)["correlationId"] == "ref-1"
+    assert "ref-1" in new.text
+    assert "HubSpot's reference ref-2" in waiting.text
 
 
 async def test_addresses_of_pages_are_links_only_if_they_lead_to_the_web(town: Town):
@@ -321,6 +473,32 @@ async def test_what_waits_is_told_as_accepted(town: Town):
     assert response.status_code == 202
     assert response.json()["edit"]["status"] == "waiting"
     assert response.json()["fields"]["amount"] == "1000"
+
+
+async def test_whoever_may_only_edit_customers_reads_none(town: Town):
+    deal = await a_deal(town)
+    async with town.signed_in(BEN):
+        account_id = await town.value("SELECT id FROM accounts WHERE email = %s", BEN)
+    everything = frozenset(permission.value for permission in Permission)
+    owner = Actor(account_id=account_id, email=BEN, name="Ben", title="", roles=(), permissions=everything)
+    token = await town.portal.tokens.create(
+        name="A form", scopes=[Permission.EDIT_CUSTOMERS], life=timedelta(days=1), by=owner, origin=Origin()
+    )
+    path = f"{town.base_url}/api/v1/crm/deals/{deal}"
+    headers = {"authorization": f"Bearer {token}"}
+
+    async def patch(**asked: dict[str, str]) -> Any:
+        return await town.raw.patch(path, headers=headers, json=asked)
+
+    nothing = await patch(fields={})
+    conflict = await patch(fields={"amount": "5"}, before={"amount": "4"})
+    done = await patch(fields={"amount": "2000"})
+
+    assert (nothing.status_code, conflict.status_code, done.status_code) == (200, 409, 200)
+    assert done.json()["edit"]["status"] == "done"
+    for answer in (nothing, conflict, done):
+        assert "1000" not in answer.text
+        assert "A deal" not in answer.text
 
 
 async def test_whoever_may_only_see_customers_edits_none(town: Town):

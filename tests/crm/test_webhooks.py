@@ -351,6 +351,56 @@ async def test_a_wish_is_kept_while_hubspot_is_away_and_granted_after(told: Town
     assert await held(told, Kind.DEALS) == before - 1
 
 
+async def _is_waiting(town: Town) -> bool:
+    """Whether some connection waits for a lock."""
+    return bool(
+        await town.value(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+    )
+
+
+_LOCK = "SELECT record_id FROM crm_rereads WHERE kind = 'contacts' AND record_id = %s FOR UPDATE"
+
+
+async def test_a_message_of_mixed_reasons_and_another_do_not_wait_for_each_other(town: Town):
+    await post(town, about("1", "2", kind="0-1"))
+    mixed = [*about("2", kind="0-1", what="privacyDeletion"), *about("1", "2", kind="0-1")]
+    async with town.portal.database.transaction() as tx:
+        await tx.execute(_LOCK, ["1"])
+        answer = asyncio.create_task(post(town, mixed))
+        await eventually(lambda: _is_waiting(town))
+        await tx.execute(_LOCK, ["2"])
+
+    assert (await answer).status_code == 204
+    assert await town.value("SELECT because FROM crm_rereads WHERE record_id = '2'") == "privacy"
+
+
+async def test_what_is_granted_and_what_is_told_do_not_wait_for_each_other(town: Town):
+    await in_haste(town)
+    await post(town, about("2", kind="0-1"))
+    await post(town, about("1", kind="0-1"))
+    async with town.portal.database.transaction() as tx:
+        await tx.execute(_LOCK, ["1"])
+        granting = asyncio.create_task(town.portal.crm_rereads.work_off())
+        await eventually(lambda: _is_waiting(town))
+        await tx.execute(_LOCK, ["2"])
+
+    assert await granting == 2
+
+
+async def test_a_message_that_made_room_for_another_is_taken_all_the_same(town: Town):
+    await post(town, about("1", "2", kind="0-1"))
+    async with town.portal.database.transaction() as tx:
+        await tx.execute(_LOCK, ["2"])
+        answer = asyncio.create_task(post(town, about("1", "2", kind="0-1")))
+        await eventually(lambda: _is_waiting(town))
+        await tx.execute(_LOCK, ["1"])
+
+    assert (await answer).status_code == 204
+
+
 async def test_signatures_are_swept_once_their_time_is_over(town: Town):
     await post(town, about("5"))
     await town.execute("UPDATE crm_hooks SET at = at - %s", timedelta(hours=2))

@@ -37,14 +37,14 @@ _STOPPED = (Status.CONFLICT, Status.REFUSED)
 
 class _ManyForm(msgspec.Struct, frozen=True, kw_only=True):
     """`ids` are chosen records, or `query` names all of a list, as in its address. `set` are the fields that
-    are to change, to what stands in the field of their name.
+    are to change, to what stands in the field of their name. `seen` is the preview's `Plan.digest`.
     """
 
     kind: Kind
     query: str = ""
     ids: tuple[str, ...] = ()
     set: tuple[str, ...] = ()
-    expected: Annotated[int, msgspec.Meta(ge=0, le=10**9)] | None = None
+    seen: str = ""
 
     def fields(self) -> dict[str, str]:
         """Raises Invalid for a field that is none of the kind's."""
@@ -172,7 +172,7 @@ class BulkPages:
     async def begin(self, request: Request, asked: _ManyForm) -> Response:
         fields = asked.fields()
         plan = await self._bulks.plan(asked.kind, await self._ids(request, asked), fields)
-        check_expected(plan, asked.expected)
+        check_seen(plan, asked.seen)
         books = await self._records.books()
         bulk_id = await self._bulks.begin(
             plan,
@@ -298,11 +298,10 @@ class BulkPages:
         return ids
 
 
-def check_expected(plan: Plan, expected: int | None) -> None:
-    """Raises Conflict where another number would change than was shown."""
-    count = len(plan.to_do)
-    if expected is not None and expected != count:
-        raise Conflict(f"It was {expected:,} records that would change, and is {count:,} by now: look again.")
+def check_seen(plan: Plan, seen: str) -> None:
+    """Raises Conflict where something else would change than was shown."""
+    if plan.to_do and seen != plan.digest:
+        raise Conflict("What would change is not what you were shown any more: look again.")
 
 
 def words_of(books: Books, kind: Kind, fields: Mapping[str, str]) -> str:
@@ -340,7 +339,9 @@ def why(books: Books, edit: BulkEdit) -> str:
         f"{labels.get(name, name)} {books.told(edit.kind, problem)}"
         for name, problem in edit.problem_fields.items()
     ]
-    return "; ".join(said) or edit.problem
+    words = "; ".join(said) or edit.problem
+    is_told = not edit.correlation_id or edit.correlation_id in words
+    return words if is_told else f"{words} (HubSpot's reference {edit.correlation_id})"
 
 
 def _line(books: Books, kind: Kind, name: str, before: str, after: str) -> str:

@@ -1,6 +1,7 @@
 """One act on many records: previewed, done one by one like every other edit, cancelled and undone."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from psycopg import sql
 from muster.crm.edit_rows import Status
 from muster.crm.edit_values import EditValues
 from muster.crm.edits import Edits, drop_bulk
-from muster.crm.fields import Kind
+from muster.crm.fields import OWNER, Kind
 from muster.errors import Conflict, Invalid, NotFound, SettingsError, Unavailable, VendorError
 from muster.platform import audit
 from muster.platform.actor import Origin, System, Who
@@ -54,6 +55,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def to_do(self) -> list[Change]:
         return [change for change in self.changes if not change.skipped]
+
+    @property
+    def digest(self) -> str:
+        """Of what would become of which record: another if anything of it is another."""
+        each = sorted(
+            (one.kind, one.id, sorted(one.fields.items()), sorted(one.before.items())) for one in self.to_do
+        )
+        return hashlib.sha256(msgspec.json.encode(each)).hexdigest()
 
     @property
     def skipped(self) -> dict[str, int]:
@@ -114,6 +123,7 @@ class BulkEdit(msgspec.Struct, frozen=True, kw_only=True):
     theirs: dict[str, str]
     problem: str
     problem_fields: dict[str, str]
+    correlation_id: str
 
 
 class Bulks:
@@ -212,7 +222,8 @@ class Bulks:
     async def undo(self, bulk_id: int, *, by: Who, origin: Origin) -> int:
         """Give each record back what it had, unless somebody has changed that since: then it is a conflict.
 
-        Raises Conflict for an act that is still going on, or was undone before.
+        What HubSpot would not take is left out. Raises Conflict for an act that is still going on, was undone
+        before, or of which nothing can be given back.
         """
         bulk = await self.get(bulk_id)
         if bulk.is_live:
@@ -225,18 +236,10 @@ class Bulks:
             "AND written <> '{}' ORDER BY id",
             [bulk_id],
         )
-        plan = Plan(
-            changes=[
-                Change(
-                    kind=one.kind,
-                    id=one.record_id,
-                    name="",
-                    fields={name: before for name, (before, _) in one.written.items()},
-                    before={name: after for name, (_, after) in one.written.items()},
-                )
-                for one in written
-            ]
-        )
+        values = {kind: await self._edits.values(kind) for kind in {one.kind for one in written}}
+        plan = Plan(changes=[_given_back(one, values[one.kind]) for one in written])
+        if plan.changes and not plan.to_do:  # to begin it would use up the only undo there is
+            raise Conflict(f"None of it can be taken back: {next(iter(plan.skipped))}.")
         return await self.begin(
             plan,
             kind=Kind(bulk.kind) if bulk.kind else None,
@@ -375,6 +378,19 @@ def _planned(kind: Kind, row: _Row, values: EditValues, fields: Mapping[str, str
     )
 
 
+def _given_back(one: _Written, values: EditValues) -> Change:
+    fields = {name: before for name, (before, _) in one.written.items()}
+    is_taken = values.takes_owner(fields.get(OWNER, ""))
+    return Change(
+        kind=one.kind,
+        id=one.record_id,
+        name="",
+        fields=fields,
+        before={name: after for name, (_, after) in one.written.items()},
+        skipped="" if is_taken else "HubSpot takes no owner who is deactivated there",
+    )
+
+
 async def _end(tx: Transaction, bulk_id: int) -> None:
     """Close an act of which nothing is left to do, once."""
     ended = await tx.row(_Ended, _END, {"id": bulk_id})
@@ -456,7 +472,7 @@ _LATEST = _COUNTED.format(sql.SQL("id < %(before)s ORDER BY id DESC LIMIT %(limi
 
 _EDITS = """
 SELECT crm_edits.id, crm_edits.kind, record_id, COALESCE(name, record_id) AS name, status, crm_edits.fields,
-    before, written, theirs, problem, problem_fields
+    before, written, theirs, problem, problem_fields, correlation_id
 FROM crm_edits
 LEFT JOIN crm_records ON crm_records.kind = crm_edits.kind AND crm_records.id = record_id
 WHERE bulk_id = %s AND status = ANY(%s) AND crm_edits.id > %s ORDER BY crm_edits.id LIMIT %s

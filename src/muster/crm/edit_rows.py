@@ -140,6 +140,23 @@ class EditRows:
         )
         return kept or Kept(0, is_new=False)
 
+    async def kept_before(self, tx: Transaction, edit_id: int) -> Edit:
+        """As `get`, of a row that `keep` has locked."""
+        found = await tx.row(Edit, _select("WHERE id = %s"), [edit_id])
+        if found is None:
+            raise NotFound(f"There is no edit {edit_id}.")
+        return found
+
+    async def free_key(self, tx: Transaction, edit: Edit) -> bool:
+        """Put a refused creation aside, so that its key stands for what is sent in its place."""
+        return bool(
+            await tx.execute(
+                "UPDATE crm_edits SET creation_key = creation_key || '#' || id, status = 'withdrawn', "
+                "ended_at = now() WHERE id = %s AND status = 'refused'",
+                [edit.id],
+            )
+        )
+
     async def claim(self, edit_id: int) -> Edit | None:
         """Hold an edit to write it; None where it is not its turn, or somebody else has it.
 

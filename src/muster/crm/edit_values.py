@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 
@@ -21,6 +22,9 @@ _EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+")
 _NUMBER_AS_TYPED = re.compile(r"[-+]?[\d.,'\u2019]+")
 _SPACES = re.compile(r"[\s\u00a0\u202f]+")
 _CURRENCY = re.compile(r"^(?:[A-Z]{3}|[$€£¥])\s*|\s*(?:[A-Z]{3}|[$€£¥])$")
+_MILLISECONDS = 12
+"""So many digits are a moment, since 1973; fewer are a year, a day, or a slip."""
+
 _EARLIEST, _LATEST = date(1970, 1, 1), date(2200, 1, 1)
 
 
@@ -77,6 +81,11 @@ class EditValues:
         return {
             name: value for name, value in values.items() if not self.is_same(name, value, held.get(name, ""))
         }
+
+    def takes_owner(self, owner_id: str) -> bool:
+        """Whether HubSpot would: whoever has left the company may still be an owner there."""
+        owner = self._owners.get(owner_id)
+        return not owner_id or (owner is not None and not owner.is_deactivated)
 
     def is_same(self, name: str, one: str, other: str) -> bool:
         field = field_of(self._kind, name)
@@ -222,17 +231,24 @@ def _day(_: Field, text: str) -> str:
 
 
 def _date(text: str) -> date:
-    for form in ("%Y-%m-%d", "%d.%m.%Y", "%d %b %Y", "%d %B %Y"):
-        try:
-            found = datetime.strptime(text, form).replace(tzinfo=UTC).date()
-        except ValueError:
-            continue
-        if not _EARLIEST <= found <= _LATEST:
-            raise _Wrong(f"is a date before {_EARLIEST.year} or after {_LATEST.year}")
-        return found
-    if moment := moment_of(text):
-        return moment.astimezone(UTC).date()
-    raise _Wrong("is not a date; expected one such as 2026-11-30")
+    found = _date_as_typed(text)
+    if found is None:
+        raise _Wrong("is not a date; expected one such as 2026-11-30")
+    if not _EARLIEST <= found <= _LATEST:
+        raise _Wrong(f"is a date before {_EARLIEST.year} or after {_LATEST.year}")
+    return found
+
+
+def _date_as_typed(text: str) -> date | None:
+    digits = text.removeprefix("-")
+    is_short = digits.isdecimal() and len(digits) < _MILLISECONDS
+    if is_short and len(digits) != 8:
+        return None
+    for form in ("%Y-%m-%d", "%Y%m%d", "%d.%m.%Y", "%d %b %Y", "%d %B %Y"):
+        with suppress(ValueError):
+            return datetime.strptime(text, form).replace(tzinfo=UTC).date()
+    moment = None if is_short else moment_of(text)
+    return moment.date() if moment else None
 
 
 def check_text(values: Mapping[str, str]) -> None:

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -10,12 +9,13 @@ from starlette.responses import RedirectResponse, Response
 
 from muster.access.roles import Permission
 from muster.crm.edit_rows import Edit, Status
-from muster.crm.edit_values import InvalidFields
-from muster.crm.edits import TIES, Edits
+from muster.crm.edit_values import InvalidFields, check_text
+from muster.crm.edit_writing import SAME_NAME
+from muster.crm.edits import TIES, Edits, SentBefore
 from muster.crm.fields import FIELDS, Kind, Type, edited
 from muster.crm.outbox import Outbox
 from muster.crm.record_page import Records, is_in_forms, refused
-from muster.errors import Invalid, NotFound
+from muster.errors import Conflict, Invalid, NotFound, VendorDown
 from muster.platform.pages import Pages
 from muster.platform.routes import Handler, Request, Route
 
@@ -74,12 +74,14 @@ class EditPages:
         pages: Pages,
         *,
         refresh: Callable[[Kind, str], Awaitable[object]],
+        has_hubspot: bool,
     ) -> None:
         self._records = records
         self._edits = edits
         self._outbox = outbox
         self._pages = pages
         self._refresh = refresh
+        self._has_hubspot = has_hubspot
 
     def routes(self) -> list[Route]:
         change = Permission.EDIT_CUSTOMERS
@@ -146,28 +148,45 @@ class EditPages:
                 instead_of=cast("int | None", getattr(form, "edit", None)),
             )
         except InvalidFields as problem:
-            return await self._page(request, kind, ShowRecord(), typed=typed, problems=problem.fields)
+            return await self._page(
+                request, kind, ShowRecord(), typed=typed, before=before, problems=problem.fields
+            )
         return await self._onward(request, kind, record_id, edit)
 
     async def refresh(self, request: Request, kind: Kind) -> Response:
         record_id = _record_id(request)
-        with suppress(NotFound):  # then the page says that it is gone
+        try:
             await self._refresh(kind, (await self._records.get(kind, record_id)).id)
+        except NotFound:
+            pass  # the page says that it is gone
+        except VendorDown:
+            return await self._page(request, kind, ShowRecord(), is_unanswered=True)
         return RedirectResponse(f"/crm/{kind}/{record_id}", status_code=303)
 
     async def show_new(self, request: Request, kind: Kind, asked: NewRecord) -> Response:
+        if not self._has_hubspot:
+            raise Conflict("HubSpot is not set up: HUBSPOT_TOKEN is not set.")
         typed: Mapping[str, str] = {}
         problems: Mapping[str, str] = {}
-        problem, contact, company = "", asked.contact, asked.company
+        problem, namesake, reference, contact, company = "", "", "", asked.contact, asked.company
         if asked.edit is not None:
             stopped = await self._edits.rows.get(asked.edit)
             if not stopped.is_creation or stopped.kind is not kind:
                 raise NotFound("There is no such refused record.")
             typed, problems, problem = stopped.fields, stopped.problem_fields, stopped.problem
-            ties = dict(stopped.ties)
+            reference = stopped.correlation_id
+            namesake, ties = stopped.theirs.get(SAME_NAME, ""), dict(stopped.ties)
             contact, company = ties.get(Kind.CONTACTS, ""), ties.get(Kind.COMPANIES, "")
         return await self._new_page(
-            request, kind, typed, problems, contact=contact, company=company, problem=problem
+            request,
+            kind,
+            typed,
+            problems,
+            contact=contact,
+            company=company,
+            problem=problem,
+            namesake=namesake,
+            reference=reference,
         )
 
     async def create(self, request: Request, kind: Kind, form: RecordForm) -> Response:
@@ -186,9 +205,13 @@ class EditPages:
             return await self._new_page(
                 request, kind, typed, problem.fields, contact=contact, company=company
             )
+        except SentBefore as before:
+            return await self._new_page(
+                request, kind, typed, {}, contact=contact, company=company, before=before
+            )
         if edit.status is Status.REFUSED:
-            return RedirectResponse(f"/crm/{kind}/new?edit={edit.id}", status_code=303)
-        return await self._onward(request, kind, edit.record_id, edit)
+            return RedirectResponse(f"/crm/{edit.kind}/new?edit={edit.id}", status_code=303)
+        return await self._onward(request, edit.kind, edit.record_id, edit)
 
     async def show_edit(self, request: Request) -> Response:
         edit = await self._edits.rows.get(request.path_params["edit_id"])
@@ -242,7 +265,9 @@ class EditPages:
         asked: ShowRecord,
         *,
         typed: Mapping[str, str] | None = None,
+        before: Mapping[str, str] | None = None,
         problems: Mapping[str, str] | None = None,
+        is_unanswered: bool = False,
     ) -> Response:
         record = await self._records.get(kind, _record_id(request))
         if record.merged_into:
@@ -251,14 +276,16 @@ class EditPages:
         may_edit = request.actor.may(Permission.EDIT_CUSTOMERS) and not record.archived_at
         stopped = refused(edits) if typed is None else None
         if stopped and not record.archived_at:
-            typed, problems = stopped.fields, stopped.problem_fields
-        fields = books.shown(record, edits=edits, typed=typed, problems=problems)
+            typed, before, problems = stopped.fields, stopped.before, stopped.problem_fields
+        fields = books.shown(record, edits=edits, typed=typed, before=before, problems=problems)
         past, is_more = await self._records.history(record, before=asked.before)
         return self._pages.render(
             request,
             "crm_record.html",
             title=record.name,
-            status=422 if problems and not stopped else 200,
+            status=503 if is_unanswered else 422 if problems and not stopped else 200,
+            is_unanswered=is_unanswered,
+            has_hubspot=self._has_hubspot,
             kind=kind,
             record=record,
             here=f"/crm/{kind}/{record.id}",
@@ -305,12 +332,16 @@ class EditPages:
         contact: str,
         company: str,
         problem: str = "",
+        namesake: str = "",
+        reference: str = "",
+        before: SentBefore | None = None,
     ) -> Response:
         books = await self._records.books()
         tied = []
         for other, other_id in _ties(contact, company):
             if other not in TIES[kind]:
                 raise Invalid(f"A new {kind.one} cannot be tied to a {other.one} here.")
+            check_text({other: other_id})
             tied.append(await self._records.get(other, other_id))
         if not typed and not problems:
             mine = [
@@ -323,7 +354,7 @@ class EditPages:
             request,
             "crm_record_new.html",
             title=f"New {kind.one}",
-            status=422 if problems else 200,
+            status=409 if before else 422 if problems else 200,
             kind=kind,
             fields=books.form(kind, typed, problems),
             options={
@@ -335,6 +366,9 @@ class EditPages:
             contact=contact,
             company=company,
             problem=problem,
+            namesake=namesake,
+            reference=reference,
+            before=before,
             key=secrets.token_hex(16),
             types=Type,
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from muster.crm.catalogue import Catalogues
-from muster.crm.edit_rows import Edit, EditRows, Status
+from muster.crm.edit_rows import HELD_FOR, Edit, EditRows, Status
 from muster.crm.edit_values import EditValues
 from muster.crm.fields import Kind, name_of
 from muster.crm.hubspot import HubSpot, Written
@@ -20,11 +20,15 @@ from muster.crm.hubspot_errors import HubSpotRefused, OutcomeUnknown
 from muster.crm.mirror import Mirror, Source, kind_tag, record_tags
 from muster.crm.owners import Owners
 from muster.crm.record import Record
+from muster.crm.rereads import AFTER_EDIT, Rereads
 from muster.errors import SettingsError, VendorDown, VendorRefused
 from muster.platform import audit
 from muster.platform.busts import Busts
 from muster.platform.database import Database
 from muster.platform.telemetry import logger
+
+SAME_NAME = "hs_object_id"
+"""In `theirs` of a creation that was stopped: the record of its name that may be what it made."""
 
 SETTLES = timedelta(seconds=60)
 """HubSpot's search lags behind its writes: what it does not find so long after a write was not made."""
@@ -51,7 +55,7 @@ class _Attempt:
             yield
         except OutcomeUnknown:
             raise
-        except (VendorDown, VendorRefused):
+        except (VendorDown, VendorRefused, SettingsError):
             self.is_open = False
             raise
 
@@ -78,6 +82,14 @@ class _Compared:
     todo: dict[str, str] = field(default_factory=dict)
     done: dict[str, tuple[str, str]] = field(default_factory=dict)
     theirs: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A record that an earlier try may have made: surely so if it is as asked for in all its fields."""
+
+    record: Record
+    is_sure: bool
 
 
 class _TooEarly(Exception):
@@ -160,56 +172,61 @@ class EditWriting:
         if edit.sent_at is not None:
             asked = await self._mirror.number()
             found = await self._find_made(edit, edit.sent_at, hubspot)
+            if found and found.is_sure:
+                await self._end_made(edit, found.record, asked)
+                return
             if found:
-                await self._end_made(edit, found, asked)
+                await self._end_undecided(edit, found.record.id, hubspot)
                 return
             if datetime.now(UTC) < edit.sent_at + SETTLES:
                 raise _TooEarly("it is not known yet whether HubSpot has created it")
             attempt.is_open = False
+        # Before it is made: whoever reads it from now on has what is at least as new.
+        asked = await self._mirror.number()
         if not await self._rows.begin_write(edit):
             return
         try:
             with attempt.writing():
                 record = await hubspot.create(edit.kind, edit.fields, edit.ties)
         except HubSpotRefused as refusal:
-            mine = await self._existing(edit, refusal, hubspot)
-            if mine is None:
+            attempt.is_open = edit.sent_at is not None  # till it is known who is there already
+            existing = await self._existing(edit, refusal, hubspot)
+            if existing is None:
                 await self._end_refused(edit, None, refusal, 0)
                 return
-            record = mine
-        await self._end_made(edit, record, await self._mirror.number())
+            if not existing.is_sure:
+                await self._end_undecided(edit, existing.record.id, hubspot)
+                return
+            record = existing.record
+        await self._end_made(edit, record, asked)
 
-    async def _find_made(self, edit: Edit, sent_at: datetime, hubspot: HubSpot) -> Record | None:
+    async def _find_made(self, edit: Edit, sent_at: datetime, hubspot: HubSpot) -> _Found | None:
         """Whether an earlier try has made the record, as HubSpot's search knows it."""
         values = await self.values(edit.kind)
-        above = ""
+        above, likely = "", None
         while True:
             found = await hubspot.search(
                 edit.kind, since=sent_at - _SKEW, until=datetime.now(UTC) + _SKEW, above_id=above
             )
             for record in found.records:
-                if self._is_of(edit, record, sent_at, values) and not await self._is_anothers(
-                    edit, record.id
-                ):
-                    return record
+                one = _found(edit, record, sent_at, values)
+                if one is None or await self._is_anothers(edit, record.id):
+                    continue
+                if one.is_sure:
+                    return one
+                likely = likely or one
             if not found.records or found.records[-1].id == above:
-                return None
+                return likely
             above = found.records[-1].id
 
-    async def _existing(self, edit: Edit, refusal: HubSpotRefused, hubspot: HubSpot) -> Record | None:
+    async def _existing(self, edit: Edit, refusal: HubSpotRefused, hubspot: HubSpot) -> _Found | None:
         """A contact with that address whom HubSpot names as there already, if an earlier try made it."""
         named = _EXISTING.search(str(refusal)) if refusal.status == 409 and edit.sent_at else None
         if named is None or edit.sent_at is None:
             return None
         record = await hubspot.get(edit.kind, named.group(1))
         values = await self.values(edit.kind)
-        return record if record and self._is_of(edit, record, edit.sent_at, values) else None
-
-    @staticmethod
-    def _is_of(edit: Edit, record: Record, sent_at: datetime, values: EditValues) -> bool:
-        return record.created_at >= sent_at - _SKEW and all(
-            values.is_same(name, value, record.values.get(name, "")) for name, value in edit.fields.items()
-        )
+        return _found(edit, record, edit.sent_at, values) if record else None
 
     async def _is_anothers(self, edit: Edit, record_id: str) -> bool:
         return bool(
@@ -235,7 +252,7 @@ class EditWriting:
         kind, number = edit.kind, await self._mirror.number()
         is_ours = bool(written) and answer is None  # an earlier try of this edit wrote what was just read
         async with self._database.transaction() as tx:
-            await self._mirror.take(
+            taken = await self._mirror.take(
                 tx,
                 kind,
                 [record],
@@ -243,6 +260,8 @@ class EditWriting:
                 source=Source.EDIT if is_ours else Source.REFRESH,
                 by=edit.by_email if is_ours else "",
             )
+            if taken.late_ids:  # somebody read it in between: which of the two is newer, HubSpot knows
+                await Rereads.ask(tx, kind, {record.id: AFTER_EDIT})
             if answer and (
                 held := await self._mirror.wrote(
                     tx, kind, record.id, answer.values, modified_at=answer.modified_at
@@ -278,6 +297,23 @@ class EditWriting:
                     after={"name": name_of(edit.kind, record.values), **edit.fields},
                     origin=edit.origin,
                 )
+
+    async def _end_undecided(self, edit: Edit, record_id: str, hubspot: HubSpot) -> None:
+        """Somebody has changed what we made, or made one of the same name: that is a person's to tell."""
+        asked = await self._mirror.number()
+        record = await hubspot.get(edit.kind, record_id)
+        if record is None:
+            raise _TooEarly("it is not known yet whether HubSpot has created it")
+        async with self._database.transaction() as tx:
+            await self._mirror.take(tx, edit.kind, [record], asked=asked, source=Source.REFRESH)
+            await self._rows.finish(
+                tx,
+                edit,
+                Status.REFUSED,
+                theirs={SAME_NAME: record.id},
+                problem=f"A {edit.kind.one} of this name was created at that moment: is it yours? "
+                "Nothing was created a second time.",
+            )
 
     async def _end_in_conflict(
         self, edit: Edit, record: Record, record_id: str, theirs: Mapping[str, str], asked: int
@@ -332,6 +368,28 @@ class EditWriting:
             correlation_id=getattr(error, "correlation_id", ""),
             is_sent=is_sent,
         )
+
+
+def _found(edit: Edit, record: Record, sent_at: datetime, values: EditValues) -> _Found | None:
+    """None for a record of another time or name."""
+    if not sent_at - _SKEW <= record.created_at <= sent_at + HELD_FOR + _SKEW:
+        return None
+    is_sure = all(
+        values.is_same(name, value, record.values.get(name, "")) for name, value in edit.fields.items()
+    )
+    return _Found(record, is_sure) if is_sure or _is_namesake(edit, record) else None
+
+
+def _is_namesake(edit: Edit, record: Record) -> bool:
+    mine, theirs = (
+        {name: value.strip().casefold() for name, value in values.items()}
+        for values in (edit.fields, record.values)
+    )
+    if edit.kind is Kind.CONTACTS:
+        names = ("email",) if mine.get("email") else ("firstname", "lastname")
+        return all(mine.get(name, "") == theirs.get(name, "") for name in names)
+    names = ("dealname",) if edit.kind is Kind.DEALS else ("name", "domain")
+    return any(mine.get(name) and mine[name] == theirs.get(name) for name in names)
 
 
 def _compare(edit: Edit, record: Record, values: EditValues, *, was_sent: bool) -> _Compared:

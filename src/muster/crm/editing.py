@@ -48,9 +48,13 @@ class Editing:
     def jobs(self) -> list[Job]:
         return [self.outbox.job, self.bulks.job]
 
-    def routes(self, pages: Pages, *, refresh: Callable[[Kind, str], Awaitable[object]]) -> list[Route]:
+    def routes(
+        self, pages: Pages, *, refresh: Callable[[Kind, str], Awaitable[object]], has_hubspot: bool
+    ) -> list[Route]:
         return [
-            *EditPages(self._records, self.edits, self.outbox, pages, refresh=refresh).routes(),
+            *EditPages(
+                self._records, self.edits, self.outbox, pages, refresh=refresh, has_hubspot=has_hubspot
+            ).routes(),
             *BulkPages(self.bulks, self._lists, self._records, pages).routes(),
             *LeaverPages(self.leavers, self._lists, self._records, pages).routes(),
             *RecordApi(self._records, self.edits, self.outbox).routes(),

@@ -37,7 +37,16 @@ TIES: dict[Kind, tuple[Kind, ...]] = {
 
 _AT_A_PAGE = timedelta(seconds=10)  # somebody is looking at the page that comes next
 _BEHIND_ANOTHER = 3.0  # seconds to wait at a page for a colleague's edit of the same record to end
+_MOVE = {"pipeline", "dealstage"}
 _KEY = re.compile(r"[\w-]{8,80}")
+
+
+class SentBefore(Conflict):
+    """A creation's key came again with something else; `edit_id` is what it made, or is to make."""
+
+    def __init__(self, edit_id: int) -> None:
+        super().__init__("This form was sent before with something else in it: open a new one.")
+        self.edit_id = edit_id
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -92,11 +101,14 @@ class Edits:
             kind=kind,
             record_id=record_id,
             fields=values,
-            before={name: seen.get(name, "") for name in values},
+            before={name: seen.get(name, "") for name in values}
+            | await self._pending(kind, record_id, seen, by),
         )
         async with self._database.transaction() as tx:
             if instead_of is not None:
-                await tx.execute(_PUT_ASIDE, [instead_of, kind, record_id])
+                aside = await tx.row(_Withdrawn, _PUT_ASIDE, [instead_of, kind, record_id])
+                if aside:
+                    await _record_withdrawn(tx, instead_of, kind, record_id, aside.fields, by, origin)
             kept = await self.rows.keep(tx, wish, by=by, origin=origin)
             await audit.record(
                 tx,
@@ -119,12 +131,16 @@ class Edits:
         by: Who,
         origin: Origin,
     ) -> Edit:
-        """A new record, one however often it is sent with the same `creation_key`. Raises Invalid."""
+        """A new record, one however often it is sent with the same `creation_key`.
+
+        Raises Invalid, and SentBefore for a key that stands for something else, unless that was refused.
+        """
         if not _KEY.fullmatch(creation_key):
             raise Invalid("creation_key: 8 to 80 letters, digits, - or _ are expected, new for each record.")
         for other, other_id in ties:
             if other not in TIES[kind]:
                 raise Invalid(f"A new {kind.one} cannot be tied to a {other.one} here.")
+            check_text({other: other_id})
             await self._get_held(other, other_id)
         values = (await self.values(kind)).read(fields, {})
         _check_named(kind, values)
@@ -132,6 +148,13 @@ class Edits:
         wish = Wish(kind=kind, record_id=None, fields=values, ties=ties, creation_key=key)
         async with self._database.transaction() as tx:
             kept = await self.rows.keep(tx, wish, by=by, origin=origin)
+            if not kept.is_new:
+                first = await self.rows.kept_before(tx, kept.id)
+                if not _is_like(wish, first):
+                    if not await self.rows.free_key(tx, first):
+                        raise SentBefore(first.id)
+                    await _record_withdrawn(tx, first.id, first.kind, None, first.fields, by, origin)
+                    kept = await self.rows.keep(tx, wish, by=by, origin=origin)
             if kept.is_new:
                 await audit.record(
                     tx,
@@ -146,15 +169,13 @@ class Edits:
     async def resolve_conflict(
         self, edit_id: int, take_mine: Sequence[str], *, by: Who, origin: Origin
     ) -> Edit:
-        """Write mine over theirs for the fields in `take_mine`; the others in conflict stay theirs."""
+        """Write mine over theirs for the fields in `take_mine`; the others in conflict stay theirs. A deal's
+        pipeline and stage are one choice.
+        """
         edit = await self.rows.get(edit_id)
         if edit.status is not Status.CONFLICT:
             raise Conflict("This conflict is settled already.")
-        kept = {
-            name: value
-            for name, value in edit.fields.items()
-            if name not in edit.theirs or name in set(take_mine)
-        }
+        kept = _mine(edit, set(take_mine))
         before = {name: edit.theirs.get(name, edit.before.get(name, "")) for name in kept}
         status = Status.WAITING if kept else Status.WITHDRAWN
         async with self._database.transaction() as tx:
@@ -184,14 +205,7 @@ class Edits:
             if found is None:
                 edit = await self.rows.get(edit_id)
                 raise Conflict(_TOO_LATE[edit.status.is_open])
-            await audit.record(
-                tx,
-                "crm.edit_withdrawn",
-                by=by,
-                subject=f"{found.kind.one}:{found.record_id}" if found.record_id else f"edit:{edit_id}",
-                before=found.fields,
-                origin=origin,
-            )
+            await _record_withdrawn(tx, edit_id, found.kind, found.record_id, found.fields, by, origin)
         return await self.rows.get(edit_id)
 
     async def values(self, kind: Kind) -> EditValues:
@@ -249,6 +263,17 @@ class Edits:
             raise Conflict(f"This {kind.one} is not in HubSpot any more.")
         return held
 
+    async def _pending(self, kind: Kind, record_id: str, seen: Mapping[str, str], by: Who) -> dict[str, str]:
+        """What fields will be once what the same person asked for earlier is written: that is no conflict."""
+        pending: dict[str, str] = {}
+        for edit in await self.rows.open_of(kind, [record_id]):
+            is_theirs = (edit.account_id, edit.by_email) == (by.account_id, by.email)
+            if is_theirs and edit.status.is_open and edit.bulk_id is None:
+                for name, value in edit.fields.items():
+                    if seen.get(name, "") == pending.get(name, edit.before.get(name, "")):
+                        pending[name] = value
+        return pending
+
     async def _is_being_written(self, edit: Edit) -> bool:
         """Whether this edit, or another of its record, is in somebody's hands right now, or about to be."""
         return bool(await self._database.value(_IN_HAND, [edit.id, edit.kind, edit.record_id, edit.id]))
@@ -262,6 +287,37 @@ async def drop_bulk(tx: Transaction, bulk_id: int) -> int:
             "WHERE bulk_id = %s AND status = 'waiting'",
             [bulk_id],
         )
+    )
+
+
+def _mine(edit: Edit, taken: set[str]) -> dict[str, str]:
+    """What of an edit is written once its conflict is settled."""
+    left = set(edit.theirs) - taken
+    if left & _MOVE:  # half of a move is none
+        left = left - _MOVE if taken & _MOVE else left | _MOVE
+    return {name: value for name, value in edit.fields.items() if name not in left}
+
+
+def _is_like(wish: Wish, kept: Edit) -> bool:
+    return (wish.kind, wish.fields, set(wish.ties)) == (kept.kind, kept.fields, set(kept.ties))
+
+
+async def _record_withdrawn(
+    tx: Transaction,
+    edit_id: int,
+    kind: Kind,
+    record_id: str | None,
+    fields: Mapping[str, str],
+    by: Who,
+    origin: Origin,
+) -> None:
+    await audit.record(
+        tx,
+        "crm.edit_withdrawn",
+        by=by,
+        subject=f"{kind.one}:{record_id}" if record_id else f"edit:{edit_id}",
+        before=fields,
+        origin=origin,
     )
 
 
@@ -294,6 +350,7 @@ WHERE id = %s AND status IN ('waiting', 'conflict', 'refused') RETURNING kind, r
 _PUT_ASIDE = """
 UPDATE crm_edits SET status = 'withdrawn', ended_at = now()
 WHERE id = %s AND kind = %s AND record_id = %s AND status IN ('conflict', 'refused')
+RETURNING kind, record_id, fields
 """
 
 

@@ -4,7 +4,6 @@ Events come late, twice, in any order, or not at all, so their values count for 
 is read again.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +18,7 @@ from muster.crm.jobs import CrmJobs
 from muster.crm.mirror import Mirror
 from muster.crm.rereads import PRIVACY, WEBHOOK, Rereads
 from muster.errors import Conflict, Invalid, NotFound
-from muster.platform.database import Database
+from muster.platform.database import Database, Deadlocked
 from muster.platform.rate_limit import Limit
 from muster.platform.routes import Anyone, Request, Route, from_json
 
@@ -112,16 +111,20 @@ class HubSpotHook:
         events = from_json(body, list[_Event])
         if len(events) > MOST_EVENTS:
             raise Invalid(f"A message holds {MOST_EVENTS} events at most.")
-        await self._take(digest, sent_at, events)
+        try:
+            await self._take(digest, sent_at, events)
+        except Deadlocked:
+            await self._take(digest, sent_at, events)
         nudge = BackgroundTask(self._jobs.nudge, self._jobs.reread, request_id=request.origin.request_id)
         return Response(status_code=204, background=nudge)
 
     async def _take(self, digest: bytes, sent_at: datetime, events: Sequence[_Event]) -> None:
         """Raises Conflict for a message that was taken before."""
-        named: dict[tuple[Kind, str], set[str]] = defaultdict(set)
+        named: dict[Kind, dict[str, str]] = {kind: {} for kind in Kind}
         for event in events:
             for kind, record_id in event.named():
-                named[kind, event.because].add(record_id)
+                if named[kind].get(record_id) != PRIVACY:
+                    named[kind][record_id] = event.because
         async with self._database.transaction() as tx:
             is_new = await tx.value(
                 "INSERT INTO crm_hooks (signature, events, sent_at) VALUES (%s, %s, %s) "
@@ -130,9 +133,10 @@ class HubSpotHook:
             )
             if not is_new:
                 raise Conflict("This very message was taken before.")
-            for (kind, because), ids in sorted(named.items()):
-                await self._rereads.ask(tx, kind, ids, because)
-                await self._mirror.bust(tx, kind, sorted(ids))
+            for kind, because in named.items():
+                if because:
+                    await self._rereads.ask(tx, kind, because)
+                    await self._mirror.bust(tx, kind, sorted(because))
 
     def _address(self, request: Request) -> str:
         """As HubSpot knows it, whatever a proxy has made of it."""

@@ -2,13 +2,12 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from decimal import Decimal
-from typing import Annotated
 
 import msgspec
 from starlette.responses import RedirectResponse, Response
 
 from muster.access.roles import Permission
-from muster.crm.bulk_web import check_expected, sample_of
+from muster.crm.bulk_web import check_seen, sample_of
 from muster.crm.leavers import Leaver, Leavers, Share
 from muster.crm.lists import Lists
 from muster.crm.owners import Standing
@@ -30,11 +29,11 @@ class ShowLeaver(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reassign(msgspec.Struct, frozen=True, kw_only=True):
-    """`expected` is the number of records that were shown."""
+    """`seen` is the `Plan.digest` of what was shown."""
 
     share: tuple[Share, ...]
     to: str
-    expected: Annotated[int, msgspec.Meta(ge=0, le=10**9)]
+    seen: str
 
 
 class LeaverAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,7 +141,7 @@ class LeaverPages:
         if not asked.share:
             raise Invalid("share: at least one of open deals, closed deals, contacts, companies is expected.")
         plan = await self._leavers.plan(leaver.card.id, asked.share, asked.to)
-        check_expected(plan, asked.expected)
+        check_seen(plan, asked.seen)
         bulk_id = await self._leavers.reassign(
             plan, leaver, asked.share, asked.to, by=request.actor, origin=request.origin
         )

@@ -51,9 +51,9 @@ class Source(StrEnum):
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
     """What came of records that were taken.
 
-    `late` are those that something newer stood in the way of. `news` says of each that is not as it was
-    "created", "changed", "archived" or "restored". Of the `doubted` search says what may be outdated:
-    they were left as they are, and HubSpot is to be asked for them by id. The `unwritten` PostgreSQL
+    `late` are those that something newer stood in the way of, `late_ids` which. `news` says of each that is
+    not as it was "created", "changed", "archived" or "restored". Of the `doubted` search says what may be
+    outdated: they were left as they are, and HubSpot is to be asked for them by id. The `unwritten` PostgreSQL
     does not take.
     """
 
@@ -64,6 +64,7 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     restored: int = 0
     merged: int = 0
     late: int = 0
+    late_ids: tuple[str, ...] = ()
     news: dict[str, str] = {}
     doubted: tuple[str, ...] = ()
     unwritten: tuple[str, ...] = ()
@@ -135,9 +136,11 @@ class Mirror:
     async def wrote(
         self, tx: Transaction, kind: Kind, record_id: str, values: Mapping[str, str], *, modified_at: datetime
     ) -> Record | None:
-        """The record as it is once HubSpot has accepted `values`, for `take`; None if we hold none."""
+        """The record as it is once HubSpot has accepted `values`, for `take`; None if we hold none, or what
+        was changed after that.
+        """
         held = (await _held(tx, kind, [record_id])).get(record_id)
-        if held is None:
+        if held is None or held.modified_at > modified_at:
             return None
         merged = {name: value for name, value in {**held.fields, **values}.items() if value}
         created_at = await tx.value(
@@ -186,6 +189,7 @@ class Mirror:
     async def forget(self, tx: Transaction, kind: Kind, record_id: str, *, asked: int) -> None:
         """Keep nothing of a person who wants to be forgotten but that the id is gone."""
         await self.archive(tx, kind, [record_id], asked=asked, source=Source.WEBHOOK)
+        await tx.execute(_FORGET_EDITS, {"kind": kind, "id": record_id})
         await tx.execute(_FORGET, {"kind": kind, "id": record_id, "name": name_of(kind, {})})
         await tx.execute(
             "UPDATE crm_changes SET fields = '{}' WHERE kind = %s AND record_id = %s AND fields <> '{}'",
@@ -341,8 +345,15 @@ class _Judged:
 
     def taken(self) -> Taken:
         counts = dict(self._counts) | {"late": len(self.late), "merged": len(self.merges)}
+        late_ids = tuple(dict.fromkeys(self.late))
         news = {record_id: what for record_id, what, _ in self.changes}
-        return Taken(**counts, news=news, doubted=tuple(self.doubted), unwritten=tuple(self.unwritten))
+        return Taken(
+            **counts,
+            late_ids=late_ids,
+            news=news,
+            doubted=tuple(self.doubted),
+            unwritten=tuple(self.unwritten),
+        )
 
     def _write(self, record: Record, what: str | None, differences: Mapping[str, Sequence[str]]) -> None:
         counted = _COUNTED.get(what or "", "updated")
@@ -444,9 +455,10 @@ def moment_of(said: str) -> datetime | None:
         if said.lstrip("-").isdecimal():
             return datetime.fromtimestamp(int(said) / 1000, UTC)
         moment = datetime.fromisoformat(said)
+        # In the first and the last hours of all time there is none in UTC.
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError, OSError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def day_of(said: str) -> str | None:
@@ -565,6 +577,19 @@ _FORGET = """
 UPDATE crm_records SET fields = '{}', name = %(name)s, sort_name = '', search_text = '', owner_id = '',
     email = '', domain = '', changed_at = now()
 WHERE kind = %(kind)s AND id = %(id)s AND archived_at IS NOT NULL
+"""
+
+_FORGET_EDITS = """
+UPDATE crm_edits SET fields = '{}', before = '{}', written = '{}', theirs = '{}', problem = '',
+    problem_fields = '{}', held_until = NULL, sent_at = NULL,
+    status = CASE WHEN status IN ('done', 'withdrawn') THEN status ELSE 'withdrawn' END,
+    ended_at = COALESCE(ended_at, now())
+WHERE kind = %(kind)s AND (
+    record_id = %(id)s
+    OR (record_id IS NULL AND lower(fields ->> 'email') = (
+        SELECT email FROM crm_records WHERE kind = %(kind)s AND id = %(id)s AND email <> ''
+    ))
+)
 """
 
 _NOTE = """

@@ -42,7 +42,8 @@ class CreateRecord(msgspec.Struct, frozen=True, kw_only=True):
 class EditAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """An edit, and how it stands; "unknown" is sent, and HubSpot has not said whether it took it.
 
-    `written` is property → [before, after] of what was done, `theirs` what HubSpot had instead of `before`.
+    `written` is property → [before, after] of what was done, `theirs` what HubSpot had instead of `before`,
+    `correlation_id` HubSpot's own of its last failure.
     """
 
     id: int
@@ -53,6 +54,7 @@ class EditAnswer(msgspec.Struct, frozen=True, kw_only=True):
     written: dict[str, tuple[str, str]]
     problem: str
     problem_fields: dict[str, str]
+    correlation_id: str
     asked_at: datetime
     ended_at: datetime | None
     by: str
@@ -66,7 +68,8 @@ class TiedAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 class RecordAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A record as HubSpot is known to have it. `edits` are those that wait or were stopped; `edit` the one
-    just made. `ties` are the first fifty of each kind. Until it is created a new record has no `id`.
+    just made. `ties` are the first fifty of each kind. Until it is created a new record has no `id`. Whoever
+    may change customers and not see them is told only how the edit went.
     """
 
     kind: Kind
@@ -84,9 +87,12 @@ class RecordAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EditProblem(Problem, frozen=True, kw_only=True):
-    """`fields` are properties with what is wrong with each; of a conflict there are all three sides."""
+    """`fields` are properties with what is wrong with each; of a conflict there are all three sides. Of a
+    creation that may have been made, the `hs_object_id` of `theirs` is the record of its name.
+    """
 
     edit_id: int | None = None
+    correlation_id: str = ""
     fields: dict[str, str] = msgspec.field(default_factory=dict)
     theirs: dict[str, str] = msgspec.field(default_factory=dict)
     mine: dict[str, str] = msgspec.field(default_factory=dict)
@@ -169,7 +175,7 @@ class RecordApi:
             return _refusal(request, problem.fields)
         if stopped := _stopped(request, edit):
             return stopped
-        return await self._done(request, kind, edit.record_id, edit, status=201)
+        return await self._done(request, edit.kind, edit.record_id, edit, status=201)
 
     async def _done(
         self, request: Request, kind: Kind, record_id: str | None, edit: Edit | None, *, status: int
@@ -177,11 +183,12 @@ class RecordApi:
         if edit and edit.status.is_open:
             await self._outbox.nudge(request_id=request.origin.request_id)
             status = 202
-        answer = (
-            await self._answer(await self._records.get(kind, record_id), edit)
-            if record_id
-            else _not_there_yet(kind, edit)
-        )
+        if not request.actor.may(Permission.SEE_CUSTOMERS):
+            answer = _not_shown(kind, record_id, _unseen(edit) if edit else None)
+        elif record_id:
+            answer = await self._answer(await self._records.get(kind, record_id), edit)
+        else:
+            answer = _not_shown(kind, None, edit)
         return Response(msgspec.json.encode(answer), status_code=status, media_type="application/json")
 
     async def _answer(self, record: RecordDetail, edit: Edit | None = None) -> RecordAnswer:
@@ -205,10 +212,15 @@ class RecordApi:
         )
 
 
-def _not_there_yet(kind: Kind, edit: Edit | None) -> RecordAnswer:
+def _unseen(edit: Edit) -> Edit:
+    """What may be told of an edit to whoever may not see customers."""
+    return msgspec.structs.replace(edit, fields={}, before={}, theirs={}, written={})
+
+
+def _not_shown(kind: Kind, record_id: str | None, edit: Edit | None) -> RecordAnswer:
     return RecordAnswer(
         kind=kind,
-        id=None,
+        id=record_id,
         name="",
         fields={},
         created_at=None,
@@ -230,6 +242,7 @@ def _told(edit: Edit) -> EditAnswer:
         written=edit.written,
         problem=edit.problem,
         problem_fields=edit.problem_fields,
+        correlation_id=edit.correlation_id,
         asked_at=edit.asked_at,
         ended_at=edit.ended_at,
         by=edit.by_email,
@@ -237,6 +250,8 @@ def _told(edit: Edit) -> EditAnswer:
 
 
 def _stopped(request: Request, edit: Edit) -> Response | None:
+    if not request.actor.may(Permission.SEE_CUSTOMERS):
+        edit = _unseen(edit)
     if edit.status is Status.CONFLICT:
         return _problem(
             request,
@@ -249,16 +264,21 @@ def _stopped(request: Request, edit: Edit) -> Response | None:
             before={name: edit.before.get(name, "") for name in edit.theirs},
         )
     if edit.status is Status.REFUSED:
-        return _refusal(request, edit.problem_fields, words=edit.problem, edit_id=edit.id)
+        return _refusal(
+            request,
+            edit.problem_fields,
+            words=edit.problem,
+            edit_id=edit.id,
+            theirs=edit.theirs,
+            correlation_id=edit.correlation_id,
+        )
     return None
 
 
-def _refusal(
-    request: Request, fields: dict[str, str], *, words: str = "", edit_id: int | None = None
-) -> Response:
+def _refusal(request: Request, fields: dict[str, str], *, words: str = "", **more: Any) -> Response:
     wrong = "; ".join(f"{name} {problem}" for name, problem in fields.items())
     detail = " ".join(part for part in (words, wrong) if part)
-    return _problem(request, 422, "invalid", detail, edit_id=edit_id, fields=fields)
+    return _problem(request, 422, "invalid", detail, fields=fields, **more)
 
 
 def _problem(request: Request, status: int, code: str, detail: str, **more: Any) -> Response:

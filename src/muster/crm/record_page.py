@@ -82,7 +82,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShownField(msgspec.Struct, frozen=True, kw_only=True):
-    """A field with its value in words, and as it is typed; `before` is what HubSpot is known to have.
+    """A field with its value in words, and as it is typed; `before` is what that was decided against.
 
     `awaited` is what it will be in words, if an edit of it waits; `problem` what is wrong with what was
     typed.
@@ -155,9 +155,13 @@ class Books:
         *,
         edits: Sequence[Edit] = (),
         typed: Mapping[str, str] | None = None,
+        before: Mapping[str, str] | None = None,
         problems: Mapping[str, str] | None = None,
     ) -> list[ShownField]:
-        """All fields in order, with what waits, and with what was typed before in the place of what is."""
+        """All fields in order, with what waits, and with what was typed in the place of what is.
+
+        `before` is what whoever typed it had seen: what was changed since is not theirs to overwrite.
+        """
         currency = record.fields.get("deal_currency_code", "")
         awaited = {
             name: self.words(record.kind, name, value, currency)
@@ -166,7 +170,7 @@ class Books:
             for name, value in edit.fields.items()
         }
         return [
-            self._field(record, field, currency, awaited, typed or {}, problems or {})
+            self._field(record, field, currency, awaited, typed or {}, before or {}, problems or {})
             for field in FIELDS[record.kind]
         ]
 
@@ -220,6 +224,7 @@ class Books:
         currency: str,
         awaited: Mapping[str, str],
         typed: Mapping[str, str],
+        before: Mapping[str, str],
         problems: Mapping[str, str],
     ) -> ShownField:
         value = record.fields.get(field.name, "")
@@ -232,7 +237,7 @@ class Books:
             moment=moment_of(value) if field.type is Type.MOMENT else None,
             is_edited=is_in_forms(field),
             typed=as_input(field, typed.get(field.name, value)),
-            before=value,
+            before=before.get(field.name, value),
             awaited=awaited.get(field.name),
             problem=self.told(record.kind, problems.get(field.name, "")),
         )

@@ -1,6 +1,7 @@
 """Asking HubSpot again about single records: whom a webhook named, and who is looked at just now."""
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 
@@ -9,18 +10,25 @@ import msgspec
 from muster.crm.asking import Answer, ask_about, settle, tie, ties_of
 from muster.crm.fields import Kind
 from muster.crm.hubspot import HubSpot
-from muster.crm.mirror import Mirror, Source
-from muster.errors import NotFound, VendorRefused
+from muster.crm.hubspot_errors import HubSpotDown
+from muster.crm.mirror import Mirror, Source, Taken
+from muster.errors import Conflict, NotFound, SettingsError, VendorRefused
 from muster.platform.database import Database, Transaction
 from muster.platform.telemetry import logger
 
 BATCH = 100
 FEATURE = "webhooks"
 REFRESH = "refresh"
+_AT_A_PAGE_SECONDS = 10
 
 WEBHOOK = "webhook"
 PRIVACY = "privacy"
 """A contact wants to be forgotten."""
+
+AFTER_EDIT = "edit"
+"""It was read by others while an edit was written."""
+
+_SOURCES = {WEBHOOK: Source.WEBHOOK, PRIVACY: Source.WEBHOOK, AFTER_EDIT: Source.REFRESH}
 
 
 class Fresh(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,12 +56,14 @@ class Rereads:
         self._hubspot = hubspot
         self._mirror = mirror
 
-    async def ask(self, tx: Transaction, kind: Kind, ids: Iterable[str], because: str) -> None:
+    @staticmethod
+    async def ask(tx: Transaction, kind: Kind, because: Mapping[str, str]) -> None:
         """Have these read again, soon after the commit if the job is nudged, else within half a minute.
 
-        That somebody wants to be forgotten is not forgotten itself for another reason.
+        `because` is id → why. That somebody wants to be forgotten is not forgotten itself for another
+        reason. Whoever asks about several kinds does so in the order of `Kind`: rows are locked.
         """
-        await tx.execute(_ASK, [kind, because, sorted(set(ids)), PRIVACY])
+        await tx.execute(_ASK, [kind, list(because), list(because.values()), PRIVACY])
 
     async def waiting(self) -> Waiting:
         found = await self._database.row(
@@ -64,7 +74,8 @@ class Rereads:
     async def work_off(self) -> int:
         """Ask HubSpot about everything that was named until now, the longest waiting first; how many were.
 
-        A wish that comes while its record is being read is kept for another turn. What HubSpot refuses of
+        A wish that comes while its record is being read is kept for another turn, and so is one whose
+        answer came later than something newer. What HubSpot refuses of
         one kind keeps no other waiting. Raises VendorError; what was answered is kept.
         """
         until = await self._mirror.number()
@@ -85,12 +96,18 @@ class Rereads:
     async def refresh(self, kind: Kind, record_id: str) -> Fresh:
         """Read one record and what it belongs to now, for somebody who waits.
 
-        Raises NotFound where HubSpot has it no more, and VendorError.
+        Raises NotFound where HubSpot has it no more, Conflict without a token, and VendorError.
         """
         hubspot = self._hubspot.for_(REFRESH).impatient()
         asked = await self._mirror.number()
-        record = await hubspot.get(kind, record_id)
-        ties_asked, ties = await ties_of(hubspot, self._mirror, kind, [record.id] if record else [])
+        try:
+            async with asyncio.timeout(_AT_A_PAGE_SECONDS):
+                record = await hubspot.get(kind, record_id)
+                ties_asked, ties = await ties_of(hubspot, self._mirror, kind, [record.id] if record else [])
+        except TimeoutError as error:
+            raise HubSpotDown("took too long to answer") from error
+        except SettingsError as error:
+            raise Conflict("HubSpot is not set up: HUBSPOT_TOKEN is not set.") from error
         async with self._database.transaction() as tx:
             if record is None:
                 await self._mirror.archive(tx, kind, [record_id], asked=asked, source=Source.REFRESH)
@@ -112,7 +129,7 @@ class Rereads:
         hubspot = self._hubspot.for_(FEATURE)
         answers: list[tuple[Answer, Source]] = []
         for because, some in groupby(sorted(wishes, key=_because), key=_because):
-            source = Source.WEBHOOK if because in {WEBHOOK, PRIVACY} else Source.SYNC
+            source = _SOURCES.get(because, Source.SYNC)
             ids = [wish.record_id for wish in some]
             answers.append((await ask_about(hubspot, self._mirror, kind, ids), source))
         shy = {wish.record_id for wish in wishes if wish.because == PRIVACY}
@@ -123,19 +140,19 @@ class Rereads:
             # Somebody who is only archived may be restored.
             if record_id in shy and await hubspot.get(kind, record_id, archived=True) is None
         ]
+        lost: set[str] = set()
         async with self._database.transaction() as tx:
             for answer, source in answers:
-                await settle(self._mirror, tx, answer, source)
+                taken, _ = await settle(self._mirror, tx, answer, source)
+                lost |= await _lost(tx, answer, taken)
             for record_id, asked in forgotten:
                 await self._mirror.forget(tx, kind, record_id, asked=asked)
-            await tx.execute(
-                """
-                DELETE FROM crm_rereads USING unnest(%s::text[], %s::bigint[]) AS granted (record_id, wish)
-                WHERE kind = %s AND crm_rereads.record_id = granted.record_id
-                    AND crm_rereads.wish = granted.wish
-                """,
-                [[one.record_id for one in wishes], [one.wish for one in wishes], kind],
-            )
+            await tx.execute(_LOCK, [kind, [one.record_id for one in wishes]])
+            for statement, is_lost in ((_DROP, False), (_AGAIN, True)):
+                them = [one for one in wishes if (one.record_id in lost) is is_lost]
+                await tx.execute(
+                    statement, [[one.record_id for one in them], [one.wish for one in them], kind]
+                )
         logger.info(
             "records_reread",
             kind=kind,
@@ -144,15 +161,43 @@ class Rereads:
         )
 
 
+async def _lost(tx: Transaction, answer: Answer, taken: Taken) -> set[str]:
+    """Who was asked about and has something newer here, which need not hold what the answer held."""
+    kept = await tx.column(
+        "SELECT id FROM crm_records WHERE kind = %s AND id = ANY(%s) AND archived_at IS NULL",
+        [answer.kind, answer.batch.missing],
+    )
+    led = {old for old, new in answer.batch.leads_to.items() if new in taken.late_ids}
+    return {*taken.late_ids, *kept, *led}
+
+
 def _because(wish: _Wish) -> str:
     return wish.because
 
 
 _ASK = """
 INSERT INTO crm_rereads AS held (kind, record_id, wish, because)
-SELECT %s, record_id, nextval('crm_reads'), %s FROM unnest(%s::text[]) AS record_id
+SELECT %s, record_id, nextval('crm_reads'), because
+FROM unnest(%s::text[], %s::text[]) AS asked (record_id, because) ORDER BY record_id
 ON CONFLICT (kind, record_id) DO UPDATE SET wish = excluded.wish,
     because = CASE WHEN held.because = %s THEN held.because ELSE excluded.because END
+"""
+
+# In the order in which they are asked for, lest the two wait for each other.
+_LOCK = """
+SELECT FROM crm_rereads WHERE kind = %s AND record_id = ANY(%s) ORDER BY record_id FOR UPDATE
+"""
+
+_DROP = """
+DELETE FROM crm_rereads USING unnest(%s::text[], %s::bigint[]) AS granted (record_id, wish)
+WHERE kind = %s AND crm_rereads.record_id = granted.record_id AND crm_rereads.wish = granted.wish
+"""
+
+# With a number of its own, so that it is the next turn's.
+_AGAIN = """
+UPDATE crm_rereads SET wish = nextval('crm_reads')
+FROM unnest(%s::text[], %s::bigint[]) AS granted (record_id, wish)
+WHERE kind = %s AND crm_rereads.record_id = granted.record_id AND crm_rereads.wish = granted.wish
 """
 
 _WISHES = """

@@ -13,7 +13,13 @@ from typing import Any, LiteralString, Self, TypeVar
 import msgspec
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, sql
-from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction, UndefinedColumn, UndefinedTable
+from psycopg.errors import (
+    DeadlockDetected,
+    InsufficientPrivilege,
+    ReadOnlySqlTransaction,
+    UndefinedColumn,
+    UndefinedTable,
+)
 from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
@@ -29,6 +35,10 @@ STATEMENT_DEADLINE = timedelta(seconds=10)
 
 CHECK_DEADLINE = timedelta(seconds=1)
 _ANSWERS, _MIGRATED = "postgresql.answers", "postgresql.migrated"
+
+
+class Deadlocked(Unavailable):
+    """PostgreSQL chose this transaction to make room for another: the same again would do."""
 
 
 class Statements:
@@ -196,6 +206,8 @@ class Database:
                     yield connection
         except (PoolTimeout, TooManyRequests) as error:
             raise Unavailable("PostgreSQL does not answer", row=_ANSWERS) from error
+        except DeadlockDetected as error:
+            raise Deadlocked(f"PostgreSQL failed: {first_line(error)}", row=_ANSWERS) from error
         except (psycopg.OperationalError, ReadOnlySqlTransaction) as error:
             if watch and watch.has_passed:
                 raise Unavailable(
