@@ -53,8 +53,8 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
 
     `late` are those that something newer stood in the way of, `late_ids` which. `news` says of each that is
     not as it was "created", "changed", "archived" or "restored". Of the `doubted` search says what may be
-    outdated: they were left as they are, and HubSpot is to be asked for them by id. The `unwritten` PostgreSQL
-    does not take.
+    outdated: they were left as they are, and HubSpot is to be asked for them by id. The `unwritten`
+    PostgreSQL does not take.
     """
 
     created: int = 0
