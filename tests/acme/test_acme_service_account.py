@@ -36,7 +36,7 @@ def test_an_honest_assertion_is_traded_for_an_hour(acme: Sandbox) -> None:
         ({"scope": None}, "invalid_scope"),
         ({"iat": NOW - 7200, "exp": NOW - 3600}, "invalid_grant"),
         ({"exp": NOW + 7200}, "invalid_grant"),
-        ({"iat": NOW + 600, "exp": NOW + 1200}, "invalid_grant"),
+        ({"iat": NOW + 86_400, "exp": NOW + 87_000}, "invalid_grant"),
         ({"exp": None}, "invalid_grant"),
         ({"iat": "soon"}, "invalid_grant"),
     ],
