@@ -300,6 +300,7 @@ def make(settings: Settings, *, application: str) -> Portal:
                 crm_sync,
                 crm_rereads,
                 meter,
+                editing.edits.rows,
                 every=settings.crm_sync_every,
                 public_url=settings.public_url,
                 secret=secret,

@@ -250,6 +250,20 @@ class EditRows:
         async with self._database.reading() as statements:
             return await statements.column(_DUE, [limit])
 
+    async def find_stuck(self, patience: timedelta) -> "Stuck":
+        """What HubSpot has not taken within `patience`; of a bulk, if none of it was for so long."""
+        found = await self._database.row(Stuck, _STUCK, {"patience": patience})
+        return found or Stuck(0, 0, None, "")
+
+
+class Stuck(msgspec.Struct, frozen=True):
+    """Of `waiting` edits so many are `stuck`, the oldest since `oldest_at` and for the reason `problem`."""
+
+    waiting: int
+    stuck: int
+    oldest_at: datetime | None
+    problem: str
+
 
 class OfRecord(msgspec.Struct, frozen=True):
     id: int
@@ -306,4 +320,19 @@ WHERE status IN ('waiting', 'sending', 'unknown') AND bulk_id IS NULL
             AND other.status IN ('waiting', 'sending', 'unknown') AND other.bulk_id IS NULL
     )
 ORDER BY id LIMIT %s
+"""
+
+_STUCK = """
+WITH open AS (
+    SELECT bulk_id, asked_at, problem FROM crm_edits WHERE status IN ('waiting', 'sending', 'unknown')
+), moved AS (
+    SELECT bulk_id, max(ended_at) AS at FROM crm_edits
+    WHERE bulk_id IN (SELECT bulk_id FROM open) GROUP BY bulk_id
+), waiting AS (
+    SELECT problem, GREATEST(asked_at, moved.at) AS since FROM open LEFT JOIN moved USING (bulk_id)
+)
+SELECT count(*) AS waiting, count(*) FILTER (WHERE is_stuck) AS stuck,
+    min(since) FILTER (WHERE is_stuck) AS oldest_at,
+    COALESCE((array_agg(problem ORDER BY since) FILTER (WHERE is_stuck AND problem <> ''))[1], '') AS problem
+FROM waiting, LATERAL (SELECT since < now() - %(patience)s AS is_stuck) AS judged
 """

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import httpx2
 
 from muster.crm import signature
+from muster.crm.edit_rows import EditRows
 from muster.crm.hook import PATH
 from muster.crm.hubspot import SCOPES, HubSpot
 from muster.crm.meter import Allowance, Meter
@@ -26,6 +27,7 @@ LISTS_FOR = timedelta(hours=2)
 """How long listing everything may take, during which nothing else is read."""
 
 REREAD_WITHIN = timedelta(minutes=5)
+WRITTEN_WITHIN = timedelta(minutes=15)
 LEFT_SHARE = 0.1
 SAID_WITHIN = timedelta(minutes=15)
 SCOPES_TRIED_EVERY = timedelta(minutes=15)
@@ -42,6 +44,7 @@ class CrmProbes:
         sync: CrmSync,
         rereads: Rereads,
         meter: Meter,
+        edits: EditRows,
         *,
         every: timedelta,
         public_url: str,
@@ -53,6 +56,7 @@ class CrmProbes:
         self._sync = sync
         self._rereads = rereads
         self._meter = meter
+        self._edits = edits
         self._every = every
         self._address = f"{public_url}{PATH}"
         self._secret = secret
@@ -65,6 +69,7 @@ class CrmProbes:
             Probe(row="hubspot.fresh", ask=self.fresh),
             Probe(row="hubspot.allowance", ask=self.allowance),
             Probe(row="hubspot.webhooks", ask=self.webhooks),
+            Probe(row="hubspot.written", ask=self.written),
         ]
 
     async def reachable(self) -> str:
@@ -142,6 +147,17 @@ class CrmProbes:
             f"a signed message taken in {took * 1000:.0f} ms; the same again, a forged and an old one "
             f"refused; {waiting.records} records wait to be read again"
         )
+
+    async def written(self) -> str:
+        self._expect_hubspot()
+        edits = await self._edits.find_stuck(WRITTEN_WITHIN)
+        if edits.stuck:
+            because = f"; {edits.problem}" if edits.problem else ""
+            raise Failed(
+                f"{edits.stuck} changes made here are not in HubSpot, the first asked for "
+                f"{age(edits.oldest_at)}{because}"
+            )
+        return f"{edits.waiting} changes wait to be written, none for {WRITTEN_WITHIN.seconds // 60} min"
 
     async def _expect(self, status: int, what: str, body: bytes, secret: str, at: float) -> None:
         timestamp = str(int(at * 1000))

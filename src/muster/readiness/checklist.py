@@ -253,4 +253,11 @@ ROWS = (
         promise="A message that HubSpot signed is taken once, at once; a forged, an old and a repeated one are refused; what was named is read again within five minutes.",
         remedy="See that PUBLIC_URL is the very address HubSpot calls, that no proxy before Muster changes bodies or drops X-HubSpot headers, and that a worker takes the queue `crm`.",
     ),
+    Row(
+        id="hubspot.written",
+        group=HUBSPOT,
+        title="Changes reach HubSpot",
+        promise="What was changed here is in HubSpot within a quarter of an hour, or was refused, and whoever asked was told.",
+        remedy="See hubspot.reachable and hubspot.allowance first, then that a worker takes the queue `crm` (workers.alive). Nothing is lost meanwhile: what waits is written once HubSpot takes it.",
+    ),
 )

@@ -110,3 +110,33 @@ async def what_was_named_is_left_lying(siege: Siege) -> AsyncIterator[None]:
     yield
     await siege.town.portal.crm_rereads.work_off()
     await siege.start_worker()
+
+
+@saboteur("hubspot.written", sees="1 changes made here are not in HubSpot, the first asked for 20 min ago")
+async def nobody_writes_what_waits(siege: Siege) -> AsyncIterator[None]:
+    await siege.stop_worker()
+    await siege.sql(_AN_EDIT)
+    yield
+    await siege.sql("DELETE FROM crm_edits")
+    await siege.start_worker()
+
+
+@saboteur("hubspot.written", sees="HubSpot: the token is not accepted")
+async def a_bulk_does_not_get_on(siege: Siege) -> AsyncIterator[None]:
+    await siege.stop_worker()
+    await siege.sql(
+        "INSERT INTO crm_bulks (kind, what, words, total, by_email) "
+        "VALUES ('deals', 'edit', 'Close date: none', 1, 'ben@acme.test')",
+        _AN_EDIT,
+        "UPDATE crm_edits SET bulk_id = (SELECT max(id) FROM crm_bulks), "
+        "problem = 'HubSpot: the token is not accepted'",
+    )
+    yield
+    await siege.sql("DELETE FROM crm_edits", "DELETE FROM crm_bulks")
+    await siege.start_worker()
+
+
+_AN_EDIT = """
+INSERT INTO crm_edits (kind, record_id, fields, asked_at, by_email)
+VALUES ('deals', '1', '{"dealname": "A deal"}', now() - interval '20 minutes', 'ben@acme.test')
+"""
