@@ -21,6 +21,7 @@ async def probes(town: Town) -> CrmProbes:
         made.crm_sync,
         made.crm_rereads,
         made.meter,
+        made.editing.edits.rows,
         every=made.settings.crm_sync_every,
         public_url=made.settings.public_url,
         secret=None,
