@@ -14,6 +14,7 @@ from muster import __version__
 from muster.commands import exit_status
 from muster.errors import Unavailable
 from muster.platform.probe import Failed, NotApplicable, Probe
+from muster.platform.rate_limit import WRITING
 from muster.readiness.checklist import ROWS, Row
 from muster.readiness.proofs import HISTORY, KEPT_FOR, Judged, Proof, Proofs, Status, judge, tally
 from muster.settings import Secret, Settings
@@ -295,3 +296,11 @@ async def test_many_who_try_a_session_at_once_do_not_end_each_others(town: Town)
     said = await asyncio.gather(*(probe.ask() for _ in range(20)))
 
     assert all("written, read and ended" in one for one in said)
+
+
+async def test_who_proves_again_and_again_is_not_misled_by_what_one_may_do_in_a_minute(town: Town):
+    probe = town.portal.proofs._probes["web.csrf"]
+
+    said = [await probe.ask() for _ in range(WRITING.times // 7 + 1)]  # seven writes each
+
+    assert all("forged requests refused" in one for one in said)

@@ -31,6 +31,9 @@ _GOOGLE, _FRONT = "signin.discovery", "web.headers"
 _GOOGLE_WITHIN, _ALL_WITHIN = 4.0, 15.0
 """Seconds: less than a probe is given, so that who was silent is named."""
 
+_PATIENCE = 4.0
+"""Seconds: who proves the rows again and again uses up what the probe's account may do in a minute."""
+
 _ROWS = {
     "redis": "redis.persistence",
     "postgresql": "postgresql.answers",
@@ -95,7 +98,9 @@ class FrontDoor:
                 "that the browser calls same-site": {"sec-fetch-site": "same-site", "x-csrf-token": token},
             }
             for what, headers in forgeries.items():
-                answer = await self._ask("POST", "/sign-out", cookie=session_id, headers=headers)
+                answer = await self._ask(
+                    "POST", "/sign-out", cookie=session_id, headers=headers, patience=True
+                )
                 if answer.status_code != 403:
                     raise Failed(f"a request {what} was answered {answer.status_code} and not refused")
             # A true form for a session that is none: past every lock, and then nothing is there.
@@ -105,6 +110,7 @@ class FrontDoor:
                 cookie=session_id,
                 headers={"origin": own, "x-csrf-token": token, "content-type": "application/json"},
                 body=b'{"session": "none"}',
+                patience=True,
             )
             if true.status_code != 404:
                 raise Failed(f"a true form was answered {true.status_code}: nobody can change anything")
@@ -185,7 +191,9 @@ class FrontDoor:
         cookie: str = "",
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
+        patience: bool = False,
     ) -> httpx2.Response:
+        """One that has `patience` asks again, once, when it is told to come back later."""
         sent = {"accept": "text/html", **(headers or {})}
         if cookie:
             sent["cookie"] = f"{self._site.session_cookie}={cookie}"
@@ -196,6 +204,9 @@ class FrontDoor:
         except httpx2.HTTPError as error:
             why = f"{self._site.public_url} does not answer ({type(error).__name__})"
             raise NotTried(why, row=_FRONT) from error
+        if answer.status_code == 429 and patience:
+            await asyncio.sleep(min(float(answer.headers.get("retry-after", 1)), _PATIENCE))
+            return await self._ask(method, path, cookie=cookie, headers=headers, body=body, patience=False)
         # An error says nothing of what was tried, unless it lets somebody in all the same.
         if answer.status_code >= 500 and self._site.session_cookie not in answer.cookies:
             raise await self._what_is_away(f"{path.partition('?')[0]} answered {answer.status_code}")

@@ -50,8 +50,8 @@ class CrmJobs:
             self._run,
             every=every,
             deadline=timedelta(hours=2),
-            attempts=3,
-            backoff=timedelta(seconds=30),
+            attempts=5,
+            backoff=timedelta(seconds=5),  # by the fourth, a run that lost its worker counts as lost
         )
         self.reread = self._job("crm.reread", self._reread, every=LOOK_EVERY, deadline=timedelta(minutes=30))
         self.sweep = self._job("crm.sweep", self._sweep, every=SWEEP_EVERY, deadline=timedelta(minutes=5))
