@@ -28,9 +28,10 @@ from typing_extensions import override
 from muster.errors import MusterError, NotSignedIn
 from muster.platform.http_limits import LimitedHttp
 from muster.platform.pages import PACKAGE, Pages
+from muster.platform.prometheus import REQUEST_SECONDS, REQUESTS
 from muster.platform.routes import Problem, Request, Route
 from muster.platform.security_headers import SecurityHeaders
-from muster.platform.telemetry import REQUEST_SECONDS, REQUESTS, bind, logger, unbind_all
+from muster.platform.telemetry import bind, logger, unbind_all
 from muster.settings import Settings
 from muster.wiring import Portal, portal
 

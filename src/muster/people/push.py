@@ -17,7 +17,8 @@ from muster.errors import NotAllowed, NotFound, VendorError
 from muster.people.directory_copy import want_rereads
 from muster.people.google_directory import GoogleDirectory
 from muster.platform.database import Database, Transaction
-from muster.platform.telemetry import PUSH_MESSAGES, logger
+from muster.platform.prometheus import PUSH_MESSAGES
+from muster.platform.telemetry import logger
 
 EVENTS = ("add", "delete", "makeAdmin", "undelete", "update")
 ASKED_FOR = timedelta(days=2)

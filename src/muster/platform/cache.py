@@ -25,8 +25,9 @@ from muster.errors import NotFound, Unavailable, VendorDown
 from muster.platform import cache_scripts as lua
 from muster.platform.cache_line import Line
 from muster.platform.cache_scripts import Status
+from muster.platform.prometheus import CACHE_EVENTS
 from muster.platform.redis import CACHE, Redis, answering
-from muster.platform.telemetry import CACHE_EVENTS, logger
+from muster.platform.telemetry import logger
 
 SHORTEST, LONGEST = timedelta(minutes=5), timedelta(minutes=60)
 """How long a key may live."""

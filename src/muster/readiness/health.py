@@ -16,10 +16,7 @@ from muster.errors import MusterError
 from muster.platform import migrations
 from muster.platform.database import Database
 from muster.platform.heartbeat import Heartbeats
-from muster.platform.queue import Queues
-from muster.platform.redis import Redis, answering
-from muster.platform.routes import Anyone, Request, Route
-from muster.platform.telemetry import (
+from muster.platform.prometheus import (
     PEOPLE,
     POOL_CONNECTIONS,
     QUEUE_JOBS,
@@ -29,8 +26,11 @@ from muster.platform.telemetry import (
     SYNC_FAULTS,
     SYNC_WAITED,
     WORKERS,
-    logger,
 )
+from muster.platform.queue import Queues
+from muster.platform.redis import Redis, answering
+from muster.platform.routes import Anyone, Request, Route
+from muster.platform.telemetry import logger
 
 ASKED_FOR = 3.0
 """Seconds a component has to answer before it counts as down."""
