@@ -111,7 +111,7 @@ class Instance:
         async def is_so() -> bool:
             return not self.left_running()
 
-        await eventually(is_so, within=20)
+        await eventually(is_so, within=60)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", self.port))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
@@ -25,11 +26,17 @@ _REFERENCE = "#/components/schemas/{name}"
 
 class OpenApi:
     def __init__(self) -> None:
-        self._document = b"{}"
+        self._routes: Sequence[Route] = ()
+        self._session_cookie = ""
 
     def describe(self, routes: Sequence[Route], *, session_cookie: str) -> None:
         """Take the table of all routes, which is whole only once every slice is."""
-        self._document = msgspec.json.encode(document(routes, session_cookie=session_cookie))
+        self._routes, self._session_cookie = routes, session_cookie
+
+    @cached_property
+    def _document(self) -> bytes:
+        """Made when first asked for, since commands and workers never do."""
+        return msgspec.json.encode(document(self._routes, session_cookie=self._session_cookie))
 
     def routes(self) -> list[Route]:
         return [Route(path="/openapi.json", handler=self.show, may=Anyone.MAY)]

@@ -6,6 +6,7 @@ the environment, no cookies, and never a request without a time-out.
 """
 
 import asyncio
+import functools
 import ipaddress
 import socket
 import ssl
@@ -153,14 +154,20 @@ class _CheckedNetwork(httpcore2.AsyncNetworkBackend):
         return outside
 
 
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    """The machine's certificates, which take 20 ms to read."""
+    return ssl.create_default_context()
+
+
 class _Transport(httpx2.AsyncHTTPTransport):
     """httpx2's own, over a network that looks where it goes, and which ends an answer that has no end."""
 
     def __init__(self, network: httpcore2.AsyncNetworkBackend) -> None:
-        super().__init__(trust_env=False)
+        super().__init__(trust_env=False, verify=_trusted())
         # The transport takes no network of ours, but all it does is ask its pool.
         self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=ssl.create_default_context(),
+            ssl_context=_trusted(),
             max_connections=LIMITS.max_connections,
             max_keepalive_connections=LIMITS.max_keepalive_connections,
             keepalive_expiry=LIMITS.keepalive_expiry,

@@ -1,11 +1,14 @@
 """What is broken of the cache: how long it keeps what, how much, and whether it hears of changes."""
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 
-import redis
 from tests.readiness.sabotage.siege import Siege, saboteur
+
+from muster.platform.cache import Cache
+from muster.platform.cache_probes import CacheProbes
+from muster.platform.probe import Probe
+from muster.platform.redis import connect_briefly
 
 
 @saboteur("cache.bounds", sees="cache:v0.1.0:planted never ends")
@@ -49,27 +52,15 @@ async def nobody_relays_busts(siege: Siege) -> AsyncIterator[None]:
 
 
 @saboteur("cache.busts", sees="after its bust")
-async def somebody_stores_behind_the_back_of_the_script(siege: Siege) -> AsyncIterator[None]:
-    over = threading.Event()
-
-    def store_and_store() -> None:
-        """In a thread of its own, so that it is faster than the probe however busy the machine is."""
-        with redis.Redis.from_url(siege.town.portal.settings.redis_url.reveal()) as client:
-            store = client.register_script(_STORE)
-            while not over.is_set():
-                store()
-
-    storing = asyncio.create_task(asyncio.to_thread(store_and_store))
+async def another_process_has_a_cache_of_its_own(siege: Siege) -> AsyncIterator[None]:
+    made, probe = siege.town.portal, siege.probes["cache.busts"]
+    elsewhere = connect_briefly(f"{made.settings.redis_url.reveal().rstrip('/')}/1")
+    apart = CacheProbes(made.cache, Cache(elsewhere), made.busts, made.database, redis=made.redis)
+    siege.probes["cache.busts"] = Probe(row="cache.busts", ask=apart.busts)
     yield
-    over.set()
-    await storing
-
-
-_STORE = """
-for _, key in ipairs(redis.call('KEYS', 'cache:v*:canary:*')) do
-  redis.call('HSET', key, 'value', '\1', 'n', '1000000000000')
-end
-"""
+    siege.probes["cache.busts"] = probe
+    await elsewhere.flushdb()
+    await elsewhere.aclose()
 
 
 @saboteur("cache.busts", sees="could not be told of a bust")
