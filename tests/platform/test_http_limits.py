@@ -77,12 +77,12 @@ async def test_a_body_that_drips_is_not_waited_for_either():
 async def test_a_body_may_take_its_time_as_long_as_it_comes():
     async with _serving(Hasty, _echo) as port:
         reader, writer = await _connected(port)
-        writer.write(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 500\r\n\r\n")
+        writer.write(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5000\r\n\r\n")
         for _ in range(10):
-            writer.write(b"x" * 50)
+            writer.write(b"x" * 500)
             await asyncio.sleep(0.1)
 
-        assert (await reader.readuntil(b"500 bytes")).startswith(b"HTTP/1.1 200")
+        assert (await reader.readuntil(b"5000 bytes")).startswith(b"HTTP/1.1 200")
         writer.close()
 
 

@@ -20,7 +20,7 @@ GUARDS = 4
 SMALL = 50_000
 """A log of so many entries is proved from its start every time; it takes well under a second."""
 
-CHUNK = 50_000
+CHUNK = 10_000
 RECENT = 5_000
 KEPT_EVERY = timedelta(hours=1)
 DAILY = timedelta(hours=24)
