@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
+from structlog.typing import EventDict, Processor
 from tests.readiness.sabotage.siege import Siege, saboteur
 
 from muster.platform.telemetry import Lines
@@ -18,14 +19,13 @@ def the_lines() -> Lines:
 
 
 @contextmanager
-def without(processor: str) -> Iterator[None]:
-    """The log without one of the steps by which a line is made."""
+def without(processor: str, *instead: Processor) -> Iterator[None]:
+    """The log without one of the steps by which a line is made, or with others in its place."""
     formatter = the_lines().formatter
     assert isinstance(formatter, structlog.stdlib.ProcessorFormatter)
     before: Any = formatter.processors
-    kept = [step for step in before if processor not in f"{type(step).__name__} {step!r}"]
-    assert len(kept) == len(before) - 1
-    formatter.processors = tuple(kept)
+    at = next(i for i, step in enumerate(before) if processor in f"{type(step).__name__} {step!r}")
+    formatter.processors = (*before[:at], *instead, *before[at + 1 :])
     yield
     formatter.processors = before
 
@@ -38,7 +38,10 @@ async def nothing_cleans_the_lines(_: Siege) -> AsyncIterator[None]:
 
 @saboteur("logs.readable", sees="a line of the log lacks what Pino's have: level, time")
 async def lines_have_the_fields_of_another_logger(_: Siege) -> AsyncIterator[None]:
-    with without("_pino"):
+    def logfmt(_: Any, __: str, event: EventDict) -> EventDict:
+        return {"severity": event["level"], "message": event["event"]}
+
+    with without("_pino", logfmt):
         yield
 
 
