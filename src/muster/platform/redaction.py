@@ -107,7 +107,7 @@ _FORMS = (
 _BLOB = re.compile(rf"{_START}(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{{{_BLOB_LENGTH}}}(?![\w-])", re.ASCII)
 """256 random bits as `secrets.token_urlsafe(32)` writes them: sessions, sign-ins under way, push channels."""
 
-_EMAIL = re.compile(r"(?<![\w.+'-])[\w.+'-]+@[\w-]+(?:\.[\w-]+)+")
+_EMAIL = re.compile(r"(?<![\w.+'-])[\w.+'-]+@(?:[\w-]+\.)+[a-z]{2,}\b", re.IGNORECASE)
 
 _UNSEEN = {number: rf"\x{number:02x}" for number in (*range(32), *range(127, 160))} | {
     number: rf"\u{number:04x}" for number in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
