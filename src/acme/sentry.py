@@ -51,7 +51,7 @@ class Sentry:
             return json({"detail": "as it was told to"}, self._mood.status)
         try:
             header, items = _opened(_plain(await request.body(), request.headers.get("content-encoding", "")))
-        except (ValueError, EOFError, zlib.error) as error:
+        except (ValueError, EOFError, OSError, zlib.error) as error:  # gzip says what is none by OSError
             return json({"detail": f"bad envelope: {error}"}, 400)
         if not self._mood.is_lossy:
             self._events += [event for kind, event in items if kind == "event"]
