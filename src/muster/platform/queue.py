@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from muster.errors import Refusal, VendorRefused
 from muster.platform import redis
-from muster.platform.telemetry import bind, logger, unbind_all
+from muster.platform.telemetry import begin, logger
 
 PREFIX = redis.QUEUE.removesuffix(":")
 KEEP_COMPLETED = {"age": 24 * 3600, "count": 500}
@@ -343,19 +343,19 @@ class _Complaints:
 
 async def _run(job: Job, work: Work) -> None:
     """One run under its deadline, with one log line at its end."""
-    unbind_all()
-    bind(job=job.name, jobId=work.job_id, **({"reqId": work.request_id} if work.request_id else {}))
+    asked = {"reqId": work.request_id} if work.request_id else {}
+    effort = begin(job=job.name, jobId=work.job_id, **asked)
     started = time.perf_counter()
     limit = asyncio.timeout(job.deadline.total_seconds())
     try:
         async with limit:
             await job.run(work)
     except Exception as error:
-        logger.exception("job_failed", attempt=work.attempt, ms=_since(started))
+        logger.exception("job_failed", attempt=work.attempt, ms=_since(started), **effort.told())
         if limit.expired():
             raise RuntimeError(f"{job.name} took longer than {job.deadline}") from error
         raise
-    logger.info("job_finished", attempt=work.attempt, ms=_since(started))
+    logger.info("job_finished", attempt=work.attempt, ms=_since(started), **effort.told())
 
 
 def _since(started: float) -> int:

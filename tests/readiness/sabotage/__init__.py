@@ -1,6 +1,6 @@
 """The saboteurs: for every row of the checklist, real ways of breaking what it promises."""
 
-from tests.readiness.sabotage import access, cache, crm, dashboard, directory, edge, jobs, servers
+from tests.readiness.sabotage import access, cache, crm, dashboard, directory, edge, jobs, servers, telemetry
 from tests.readiness.sabotage.siege import SABOTAGES, Sabotage, Siege
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "edge",
     "jobs",
     "servers",
+    "telemetry",
 ]
