@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 
 from acme.access_tokens import AccessTokens
 from acme.accounts import Accounts
+from acme.alert_sink import AlertSink
 from acme.channels import Channels
 from acme.clock import Clock
 from acme.days import Days
@@ -95,6 +96,7 @@ def make_app(
         Directory(tenant, groups, UserPages(tenant, records, page_cache), gate, PageTokens(seal, clock)),
         Scripting(tenant, groups, days, records, clock, safe, id_tokens, faults, calls, quota),
         PushScripting(channels, deliveries),
+        AlertSink(),
         hubspot,
     )
     app = Starlette(

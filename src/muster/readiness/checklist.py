@@ -22,6 +22,8 @@ DATABASE, REDIS, CACHE, JOBS = "PostgreSQL", "Redis", "Cache", "Jobs and workers
 DIRECTORY, ACCESS = "Workspace directory", "Sign-in and security"
 HUBSPOT = "HubSpot"
 
+ALERTING = "Alerting"
+
 ROWS = (
     Row(
         id="postgresql.answers",
@@ -259,5 +261,26 @@ ROWS = (
         title="Changes reach HubSpot",
         promise="What was changed here is in HubSpot within a quarter of an hour, or was refused, and whoever asked was told.",
         remedy="See hubspot.reachable and hubspot.allowance first, then that a worker takes the queue `crm` (workers.alive). Nothing is lost meanwhile: what waits is written once HubSpot takes it.",
+    ),
+    Row(
+        id="alerts.watching",
+        group=ALERTING,
+        title="Somebody watches",
+        promise="Every proof and figure is looked at each few minutes, so that what fails becomes an alert.",
+        remedy="Start a worker with `muster worker`: each watches, and the web stands by. If one runs, its log names what broke under `watch_broke`.",
+    ),
+    Row(
+        id="alerts.delivered",
+        group=ALERTING,
+        title="Alerts arrive",
+        promise="Every channel of ALERT_URLS took the canary of the last day, and no message waits for one.",
+        remedy="Name a channel in ALERT_URLS if there is none. Else see on /alerts what the channel answered: a token that was revoked, a mailbox that is full, an address that moved. Mend it there or in ALERT_URLS, then send a test.",
+    ),
+    Row(
+        id="alerts.heartbeat",
+        group=ALERTING,
+        title="Dead-man switch",
+        promise="The switch at HEARTBEAT_URL accepted the last ping, which is sent every five minutes.",
+        remedy="See that HEARTBEAT_URL is the check's own address and is reached from the worker, and that the check is not paused or deleted there.",
     ),
 )
