@@ -143,6 +143,11 @@ class Town:
             await worker.drain(timedelta(seconds=10))
             await self.portal.heartbeats.stopped(name)
 
+    async def watched(self) -> None:
+        """Have somebody look for what is to be alerted of, and tell it."""
+        await self.portal.watch.look("test-watch")
+        await self.portal.watch.deliver()
+
     async def in_step(self) -> None:
         """Have Google's push live, and everything read that Google has."""
         await self.portal.push.keep_open()

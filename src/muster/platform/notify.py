@@ -103,10 +103,13 @@ class Channels:
 def _send(url: str, letter: Letter) -> str:
     """Why it was not taken, "" if it was."""
     with _listening() as heard:
-        service = _service(_addressed(url, letter))
-        if service is None:
-            return "; ".join(heard) or "apprise does not understand the address"
-        taken = service.notify(title=letter.title, body=letter.body, notify_type=_kind(letter.tone))
+        try:
+            service = _service(_addressed(url, letter))
+            if service is None:
+                return "; ".join(heard) or "apprise does not understand the address"
+            taken = service.notify(title=letter.title, body=letter.body, notify_type=_kind(letter.tone))
+        except Exception as error:  # noqa: BLE001  whatever a plugin breaks on, the message was not taken
+            return f"apprise broke on it: {type(error).__name__}: {error}"
     return "" if taken else "; ".join(heard) or "it was not taken, and nothing was said why"
 
 

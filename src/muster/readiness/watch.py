@@ -132,8 +132,8 @@ class Watch:
         # A new system is given a moment: what has never been proved is proved by its job first.
         self._may_prove_at = self._clock() + TRUSTS_FOR
         async with _running(
-            _again(EVERY, lambda: self._look(name, after=_ALMOST)),
-            _again(DELIVERS_EVERY, self._deliver),
+            _again(EVERY, lambda: self.look(name, after=_ALMOST), self._broke),
+            _again(DELIVERS_EVERY, self._deliver, self._broke),
         ):
             yield
 
@@ -193,13 +193,11 @@ class Watch:
 
     # The loops
 
-    async def _look(self, name: str, *, after: timedelta) -> None:
-        try:
-            await self.look(name, after=after)
-        except Exception as error:  # noqa: BLE001  whatever broke this look, the next may go well
-            logger.exception("watch_broke")
-            if self._dead_man.is_wanted:
-                await self._dead_man.fail(f"the look itself broke: {type(error).__name__}")
+    async def _broke(self, error: Exception) -> None:
+        """The next turn may go well, and whoever keeps the dead-man switch learns of this one."""
+        logger.error("watch_broke", exc_info=error)
+        if self._dead_man.is_wanted:
+            await self._dead_man.fail(f"watching broke: {type(error).__name__}")
 
     async def _stand_by(self, name: str) -> None:
         try:
@@ -208,7 +206,7 @@ class Watch:
         except Unavailable as error:  # the workers say that, from memory
             logger.warning("standing_by_blind", error=str(error))
             return
-        await self._look(name, after=YIELDS if is_ours else STANDS_BY)
+        await self.look(name, after=YIELDS if is_ours else STANDS_BY)
         if is_ours:
             await self._deliver()
 
@@ -396,9 +394,14 @@ async def _running(*loops: Awaitable[None]) -> AsyncIterator[None]:
         await asyncio.wait(tasks, timeout=2)
 
 
-async def _again(every: timedelta, do: Callable[[], Awaitable[None]]) -> None:
+async def _again(
+    every: timedelta, do: Callable[[], Awaitable[object]], broke: Callable[[Exception], Awaitable[None]]
+) -> None:
     while True:
-        await do()
+        try:
+            await do()
+        except Exception as error:  # noqa: BLE001  whatever broke this turn, there is a next
+            await broke(error)
         await asyncio.sleep(every.total_seconds())
 
 
