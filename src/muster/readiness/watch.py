@@ -141,7 +141,10 @@ class Watch:
     async def standing_by(self, name: str) -> AsyncIterator[None]:
         """Write down what the web answers, and watch once nobody else has for a while."""
         self._may_prove_at = self._clock() + TRUSTS_FOR
-        async with _running(_again(EVERY, lambda: self._stand_by(name)), _again(RINGS_EVERY, self._ring)):
+        async with _running(
+            _again(EVERY, lambda: self._stand_by(name), self._broke),
+            _again(RINGS_EVERY, self._ring, self._broke),
+        ):
             yield
 
     async def look(self, name: str, *, after: timedelta = timedelta(0)) -> bool:
