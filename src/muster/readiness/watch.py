@@ -273,7 +273,7 @@ class Watch:
             self._remember(self._letter(step.standing, step.notice, str(error), now))
         await self._tell_from_memory()
         if self._dead_man.is_wanted:
-            await self._dead_man.succeed("watching from memory: PostgreSQL does not answer")
+            await self._dead_man.succeed_blind("watching from memory: PostgreSQL does not answer")
 
     async def _is_ours_to_tell(self, name: str) -> bool:
         """Whether this process is the one of all to tell of it; if Redis is away too, each is."""
