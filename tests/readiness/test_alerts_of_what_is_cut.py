@@ -38,7 +38,7 @@ async def test_what_is_cut_off_has_the_one_alert_that_names_it(scene: Watched, w
 async def test_postgresql_away_is_told_from_memory_and_written_down_when_it_is_back(scene: Watched):
     with scene.wires["postgresql"].being_cut():
         await scene.look(OPENS_AFTER, delivers=False)
-        assert await scene.titles("on-call") == ["[critical] Pool and health fails (postgresql.answers)"]
+        assert await scene.titles("on-call") == ["[critical] Failing: Pool and health (postgresql.answers)"]
     await scene.look(CLOSES_AFTER + 1)
 
     assert await scene.told() == ["critical postgresql.answers", "recovered postgresql.answers"]

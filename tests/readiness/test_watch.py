@@ -85,8 +85,8 @@ async def test_what_fails_three_times_is_told_once_on_every_channel_and_so_is_it
 
     for sink in ("on-call", "second"):
         opened, recovered = await scene.titles(sink)
-        assert opened == "[warning] Directory sync fails (directory.fresh)"
-        assert recovered == "[recovered] Directory sync holds again after 7 min (directory.fresh)"
+        assert opened == "[warning] Failing: Directory sync (directory.fresh)"
+        assert recovered == "[recovered] Holds again after 7 min: Directory sync (directory.fresh)"
     assert (await scene.town.sandbox.ask("alerts"))["repeated"] == 0
 
 
@@ -115,7 +115,7 @@ async def test_rows_that_could_not_be_tried_have_no_alert_of_their_own(scene: Sc
         scene.broken[row] = away
     await scene.look(4)
 
-    assert await scene.titles() == ["[critical] Persistence fails (redis.persistence)"]
+    assert await scene.titles() == ["[critical] Failing: Persistence (redis.persistence)"]
     (message,) = [one for one in await scene.kept() if "critical" in one["title"]]
     assert "3 other promises could not be looked at" in message["message"]
 
@@ -132,9 +132,9 @@ async def test_it_is_said_again_every_four_hours_until_somebody_takes_it_on(scen
     await scene.look(2)
 
     assert [title.split(" (")[0] for title in await scene.titles()] == [
-        "[warning] HubSpot sync fails",
-        "[warning] HubSpot sync still fails, for 4 h 2 min",
-        "[recovered] HubSpot sync holds again after 16 h 4 min",
+        "[warning] Failing: HubSpot sync",
+        "[warning] Still failing after 4 h 2 min: HubSpot sync",
+        "[recovered] Holds again after 16 h 4 min: HubSpot sync",
     ]
 
 
@@ -169,7 +169,7 @@ async def test_failures_within_a_maintenance_window_do_not_count(scene: Scene):
         scene.broken[row] = Failed("as planned")
     await scene.look(5)
 
-    assert await scene.titles() == ["[warning] Key namespaces fails (redis.prefixes)"]
+    assert await scene.titles() == ["[warning] Failing: Key namespaces (redis.prefixes)"]
 
 
 async def test_a_restart_neither_forgets_nor_repeats(scene: Scene):
@@ -275,4 +275,4 @@ async def test_who_is_critical_rings_on_every_page_of_those_who_may_see_it(scene
     await scene.watch.ring()
     alarm = scene.town.portal.alerting.alarm
 
-    assert [one.title for one in alarm.ringing] == ["Worker process"]
+    assert [one.title for one in alarm.ringing] == ["Worker process (Jobs and workers)"]

@@ -11,9 +11,9 @@ LONGEST_TITLE = 120
 
 def title(row: Row, notice: Notice, severity: Severity, *, lasted: timedelta) -> str:
     words = {
-        Notice.OPENED: f"[{severity.value}] {row.title} fails ({row.id})",
-        Notice.REMINDER: f"[{severity.value}] {row.title} still fails, for {in_words(lasted)} ({row.id})",
-        Notice.RECOVERED: f"[recovered] {row.title} holds again after {in_words(lasted)} ({row.id})",
+        Notice.OPENED: f"[{severity.value}] Failing: {row.title} ({row.id})",
+        Notice.REMINDER: f"[{severity.value}] Still failing after {in_words(lasted)}: {row.title} ({row.id})",
+        Notice.RECOVERED: f"[recovered] Holds again after {in_words(lasted)}: {row.title} ({row.id})",
     }
     return words[notice][:LONGEST_TITLE]
 

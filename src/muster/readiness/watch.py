@@ -216,7 +216,7 @@ class Watch:
     async def ring(self) -> None:
         """Have the pages of this process say what is critical now."""
         self._alarm.ringing = tuple(
-            Ringing(title=one.row.title, href=one.href, since=one.failing_since)
+            Ringing(title=f"{one.row.title} ({one.row.group})", href=one.href, since=one.failing_since)
             for one in await self._book.list_open()
             if one.severity is Severity.CRITICAL
         )
