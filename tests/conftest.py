@@ -97,6 +97,8 @@ def new_settings(servers: Servers) -> Callable[[], Settings]:
             hubspot_token=Secret(acme["hubspot_token"]),
             hubspot_webhook_secret=Secret(acme["hubspot_webhook_secret"]),
             hubspot_url=acme["hubspot_url"],
+            alert_urls=(Secret(acme["alerts_url"]),),
+            heartbeat_url=Secret(acme["heartbeat_url"]),
         )
 
     return made

@@ -39,7 +39,9 @@ OPEN_TO_ANYONE = {
 EDGES = {
     "muster/web.py Errors.__call__": "the web edge: whatever was raised becomes an answer",
     "muster/web.py Errors._answer_at_all_costs": "the page that says so may be what is broken",
-    "muster/readiness/proofs.py _ask": "the probe runner: a probe that breaks has not shown its promise",
+    "muster/readiness/proofs.py ask": "the probe runner: a probe that breaks has not shown its promise",
+    "muster/readiness/watch.py _again": "whatever broke this turn of who watches, there is a next",
+    "muster/platform/notify.py _send": "whatever a plugin breaks on, the message was not taken",
     "muster/readiness/health.py _measured": "whatever is wrong with a component, it is not ready",
 }
 """Where any error may end."""

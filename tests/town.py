@@ -153,12 +153,21 @@ class Town:
         redis_url = self.portal.settings.redis_url.reveal()
         worker = Worker(redis_url, self.portal.jobs, queues=queues, concurrency=4, name=name)
         await worker.start()
-        await self.portal.heartbeats.beat(name, queues=queues, running=0)
+        await self.beat(name)
         try:
             yield worker
         finally:
             await worker.drain(timedelta(seconds=10))
             await self.portal.heartbeats.stopped(name)
+
+    async def beat(self, name: str = "test-worker") -> None:
+        """Say that the worker lives, for the next twenty seconds."""
+        await self.portal.heartbeats.beat(name, queues=[spec.name for spec in QUEUES], running=0)
+
+    async def watched(self) -> None:
+        """Have somebody look for what is to be alerted of, and tell it."""
+        await self.portal.watch.look("test-watch")
+        await self.portal.watch.deliver()
 
     async def in_step(self) -> None:
         """Have Google's push live, and everything read that Google has."""

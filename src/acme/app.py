@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 
 from acme.access_tokens import AccessTokens
 from acme.accounts import Accounts
+from acme.alert_sink import AlertSink
 from acme.channels import Channels
 from acme.clock import Clock
 from acme.days import Days
@@ -98,6 +99,7 @@ def make_app(
         Scripting(tenant, groups, days, records, clock, safe, id_tokens, faults, calls, quota),
         PushScripting(channels, deliveries),
         sentry,
+        AlertSink(),
         hubspot,
     )
     app = Starlette(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from acme.alert_sink import SWITCH
 from acme.company import CUSTOMER, DOMAIN
 from acme.safe import Safe, write_private
 
@@ -56,6 +57,8 @@ def write_files(home: Path, identity: Identity, safe: Safe, *, sentry_dsn: str) 
                 "admin_email": ADMIN_EMAIL,
                 "customer": CUSTOMER,
                 "domain": DOMAIN,
+                "alerts_url": f"{identity.issuer.replace('http://', 'json://', 1)}/alerts/on-call",
+                "heartbeat_url": f"{identity.issuer}/ping/{SWITCH}",
                 "hubspot_url": identity.issuer,
                 "hubspot_token": safe.secrets.hubspot_token,
                 "hubspot_webhook_secret": safe.secrets.hubspot_webhook_secret,

@@ -54,6 +54,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "PUBLIC_URL": "where browsers find the portal, without a path",
         "SECRET_KEY": "at least 32 random characters, from which form tokens are made",
         "SECRET_KEY_FALLBACKS": "earlier keys whose form tokens still count, separated by commas",
+        "ALERT_URLS": "where alerts go: apprise addresses of mail, chats and pagers, separated by commas",
+        "HEARTBEAT_URL": "a dead-man switch as healthchecks.io has them, pinged while somebody watches",
         "LOG_LEVEL": "trace, debug, info, warn, error or fatal",
         "NO_COLOR": "anything: the log has no colours on a terminal either",
         "SENTRY_DSN": "where errors are reported to; without it nowhere",
@@ -98,6 +100,10 @@ _DOMAIN = re.compile(r"^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
 
 _AMOUNT, _CURRENCY = re.compile(r"^\d{1,7}(\.\d{1,2})?$"), re.compile(r"^[A-Z]{3}$")
+
+_APPRISE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#][^\s]*$")
+_BETWEEN_ADDRESSES = re.compile(r"[,\s]+(?=[A-Za-z][A-Za-z0-9+.-]*://)|[,\s]+$|^[,\s]+")
+"""A comma may stand inside of an address too: only one before another address ends it."""
 
 _NAMED = re.compile(r"\b[A-Z]{4,}(?:_[A-Z]+)*\b")
 """A setting in an error's words, which name it before anything else."""
@@ -169,6 +175,8 @@ class Settings:
     crm_sync_every: timedelta = timedelta(minutes=5)
     people_removal_percent: int = 5
     seat_price: str = ""
+    alert_urls: tuple[Secret, ...] = ()
+    heartbeat_url: Secret | None = None
     log_level: str = "info"
     no_color: str = ""
     sentry_dsn: Secret | None = None
@@ -340,6 +348,8 @@ def _settings(env: FileAwareEnv, *, with_owner: bool = False) -> Settings:
         crm_sync_every=_minutes(env, "CRM_SYNC_MINUTES", 5),
         people_removal_percent=_percent(env, "PEOPLE_REMOVAL_PERCENT", 5),
         seat_price=_price(env, "SEAT_PRICE"),
+        alert_urls=_alert_urls(env),
+        heartbeat_url=_heartbeat(env),
         log_level=_log_level(env),
         no_color=env.str("NO_COLOR", ""),
         sentry_dsn=_dsn(env),
@@ -435,6 +445,25 @@ def _header_secret(env: FileAwareEnv, name: str) -> Secret | None:
     if not value.isascii() or not value.isprintable() or " " in value:
         raise SettingsError(f"{name} holds characters that no token has; expected it as HubSpot shows it")
     return Secret(value) if value else None
+
+
+def _alert_urls(env: FileAwareEnv) -> tuple[Secret, ...]:
+    """Whether apprise understands them is seen by the worker, which has it; no value is repeated."""
+    found = [one for one in _BETWEEN_ADDRESSES.split(env.str("ALERT_URLS", "")) if one]
+    for number, one in enumerate(found, 1):
+        if not _APPRISE.match(one):
+            raise SettingsError(
+                f"ALERT_URLS holds something, number {number}, that is no address; expected apprise's, "
+                "such as mailtos://… or slack://…, separated by commas"
+            )
+    return tuple(Secret(one) for one in dict.fromkeys(found))
+
+
+def _heartbeat(env: FileAwareEnv) -> Secret | None:
+    if not env.str("HEARTBEAT_URL", ""):
+        return None
+    production = env.str("MUSTER_ENVIRONMENT", "") == "production"
+    return Secret(_url(env, "HEARTBEAT_URL", None, {"https"} if production else {"http", "https"}))
 
 
 def _words(env: FileAwareEnv, name: str) -> tuple[str, ...]:

@@ -175,6 +175,9 @@ def _start_sandbox(town: Town, env: FileAwareEnv) -> None:
         "ALLOWED_DOMAINS": env.str("ALLOWED_DOMAINS", acme["domain"]),
         "ADMIN_EMAILS": env.str("ADMIN_EMAILS", acme["admin_email"]),
     }
+    for name, key in (("ALERT_URLS", "alerts_url"), ("HEARTBEAT_URL", "heartbeat_url")):
+        if not env.str(name, ""):
+            town.environment[name] = acme[key]
     if has_hubspot:
         town.environment |= {
             "HUBSPOT_URL": acme["hubspot_url"],

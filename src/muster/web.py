@@ -285,7 +285,8 @@ async def serve(settings: Settings) -> None:
     Raises MusterError when the port cannot be had.
     """
     listening = listen(settings.host, settings.port)
-    async with portal(settings, application="muster-web") as made:
+    name = f"web-{socket.gethostname()}-{secrets.token_hex(4)}"
+    async with portal(settings, application="muster-web") as made, made.watch.standing_by(name):
         config = uvicorn.Config(
             application(made),
             http=LimitedHttp,

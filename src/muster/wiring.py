@@ -106,9 +106,11 @@ from muster.platform.routes import Route, unique
 from muster.platform.sessions import Sessions
 from muster.platform.telemetry_probes import ErrorProbe, LogProbe
 from muster.platform.vault import Vault
+from muster.readiness.alerting import Alerting
 from muster.readiness.health import HealthPages
 from muster.readiness.jobs import CANARY, ReadinessJobs
 from muster.readiness.proofs import Proofs
+from muster.readiness.watch import Watch
 from muster.readiness.web import ChecklistPages
 from muster.settings import MEANINGS, OWNER, Settings
 
@@ -154,6 +156,8 @@ class Portal:
     hubspot_doctor: HubSpotDoctor
     proofs: Proofs
     reports: ErrorReports | None
+    alerting: Alerting
+    watch: Watch
     pages: Pages
     gate: Gate
     routes: tuple[Route, ...]
@@ -193,8 +197,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     busts = Busts(database, cache)
     queues = Queues(settings.redis_url.reveal())
     http, reports = outbound.client(_destinations(settings)), _reports(settings, application)
-    sessions = Sessions(client, idle=settings.session_idle)
-    heartbeats = Heartbeats(database)
+    sessions, heartbeats = Sessions(client, idle=settings.session_idle), Heartbeats(database)
     rights = RightsBook(database, RightsCache(client), busts, groups_of=group_ids_of)
     accounts = Accounts(
         database, sessions, rights, admin_emails=settings.admin_emails, why_kept_out=why_kept_out
@@ -255,8 +258,24 @@ def make(settings: Settings, *, application: str) -> Portal:
     secret = settings.hubspot_webhook_secret.reveal() if settings.hubspot_webhook_secret else None
     forms = Csrf(key, fallbacks)
     site = Site(public_url=settings.public_url, development=settings.environment == "development")
+    alerting = Alerting(
+        database,
+        client,
+        http,
+        queues,
+        audit_log,
+        urls=[one.reveal() for one in settings.alert_urls],
+        key=key,
+        heartbeat_url=settings.heartbeat_url.reveal() if settings.heartbeat_url else "",
+        home=settings.home,
+        public_url=settings.public_url,
+        is_sandbox=settings.is_sandbox,
+    )
     pages = Pages(
-        forms, sandbox=settings.is_sandbox, unset=() if settings.has_hubspot else ("HUBSPOT_TOKEN",)
+        forms,
+        sandbox=settings.is_sandbox,
+        unset=() if settings.has_hubspot else ("HUBSPOT_TOKEN",),
+        alarm=alerting.alarm,
     )
     copy = DirectoryCopy(database, accounts, busts)
     removals = Removals(database, copy, percent=settings.people_removal_percent)
@@ -275,6 +294,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     proofs = Proofs(
         database,
         [
+            *alerting.probes(),
             *DatabaseProbes(database).probes(),
             *RedisProbes(client, sessions, cache=cache_client if settings.cache_redis_url else None).probes(),
             *CacheProbes(cache, Cache(cache_client), busts, database, redis=client).probes(),
@@ -329,7 +349,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         company=", ".join(settings.allowed_domains),
         look_again=people_jobs.look_again,
     )
-    api = OpenApi()
+    watch, api = alerting.watch(proofs), OpenApi()
     routes = unique(
         [
             *HealthPages(database, client, queues, heartbeats).routes(),
@@ -385,7 +405,8 @@ def make(settings: Settings, *, application: str) -> Portal:
             *BoardPage(lists, owners, catalogues, pages, has_hubspot=settings.has_hubspot).routes(),
             *OwnerPages(owners, lists, pages, has_hubspot=settings.has_hubspot).routes(),
             *CustomersApi(lists, owners, catalogues).routes(),
-            *ChecklistPages(database, proofs, pages).routes(),
+            *ChecklistPages(database, proofs, pages, alerts=alerting.book.open_by_subject).routes(),
+            *alerting.routes(watch, pages),
             *AccountPages(database, sessions, tokens, pages, site).routes(),
             *SessionPages(database, sessions, tokens, rights, pages).routes(),
             *RolePages(role_book, grants, second_look, database, pages).routes(),
@@ -444,6 +465,8 @@ def make(settings: Settings, *, application: str) -> Portal:
         hubspot_doctor=HubSpotDoctor(hubspot, meter, _hubspot_set_up(settings)),
         proofs=proofs,
         reports=reports,
+        alerting=alerting,
+        watch=watch,
         pages=pages,
         gate=Gate(sessions, rights, tokens, forms, site),
         routes=routes,
@@ -520,6 +543,11 @@ def _destinations(settings: Settings) -> Sequence[outbound.Destination]:
                 *filter(None, [_sentry_of_the_sandbox(settings)]),
             )
         ),
-        # Wherever the operator has put it.
+        # Wherever the operator has put them.
+        *(
+            [outbound.Destination(url=settings.heartbeat_url.reveal(), may_be_private=True)]
+            if settings.heartbeat_url
+            else []
+        ),
         outbound.Destination(url=settings.public_url, may_be_private=True),
     ]

@@ -23,7 +23,7 @@ async def work(settings: Settings, *, queues: Sequence[str] = (), concurrency: i
     names = tuple(queues) or tuple(spec.name for spec in QUEUES)
     stop = _signals()
     worker_id = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-    async with portal(settings, application="muster-worker") as made:
+    async with portal(settings, application="muster-worker") as made, made.watch.going(worker_id):
         await _schedule(made, stop)
         worker = Worker(
             settings.redis_url.reveal(), made.jobs, queues=names, concurrency=concurrency, name=worker_id

@@ -40,5 +40,6 @@ async def siege(new_settings: Callable[[], Settings], sentry_dsn: Secret) -> Asy
         await siege.start_worker()
         async with siege.town.signed_in("ada@acme.test"):
             pass
+        await siege.town.watched()
         yield siege
         await siege.stop_worker()

@@ -36,12 +36,21 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     role_label: str
 
 
+class Ringing(msgspec.Struct, frozen=True, kw_only=True):
+    """A critical alert that is open."""
+
+    title: str
+    href: str
+    since: datetime
+
+
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     nav: list[NavEntry]
     second_nav: list[NavEntry]
     person: Person | None
     sandbox: bool
+    ringing: tuple[Ringing, ...]
     unset: frozenset[str]
     csrf: str
     nonce: str
@@ -51,10 +60,24 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     assets: str
 
 
+class Alarm:
+    """What is critical at this moment, told on every page to whoever `may` see it.
+
+    Kept in memory: a page that everybody looks at all day asks nobody for it.
+    """
+
+    def __init__(self, *, may: str = "") -> None:
+        self.may = may
+        self.ringing: tuple[Ringing, ...] = ()
+
+
 class Pages:
-    def __init__(self, csrf: Csrf, *, sandbox: bool, unset: Collection[str] = ()) -> None:
+    def __init__(
+        self, csrf: Csrf, *, sandbox: bool, unset: Collection[str] = (), alarm: Alarm | None = None
+    ) -> None:
         """`unset` are settings that are not set, which the pages of what they are for say."""
         self._csrf = csrf
+        self._alarm = alarm or Alarm()
         self._sandbox = sandbox
         self._unset = frozenset(unset)
         self._places: list[Route] = []
@@ -79,6 +102,7 @@ class Pages:
             second_nav=self._second_navigation(actor, request.url.path) if actor else [],
             person=_person(actor) if actor else None,
             sandbox=self._sandbox,
+            ringing=self._alarm.ringing if actor and actor.may(self._alarm.may) else (),
             unset=self._unset,
             csrf=self._csrf.token(state["sign_in"]) if actor else "",
             nonce=state["nonce"],

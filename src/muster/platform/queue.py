@@ -133,6 +133,16 @@ class Queues:
                 for name, queue in self._queues.items()
             }
 
+    async def overdue(self) -> dict[str, timedelta]:
+        """Queue → for how long the oldest job has waited that a worker could take."""
+        now, waited = time.time() * 1000, {}
+        with redis.answering():
+            for name, queue in self._queues.items():
+                for job in await queue.getJobs(["waiting"], 0, 0, True):  # noqa: FBT003  the oldest first
+                    due = int(job.timestamp) + int(job.delay or 0)
+                    waited[name] = timedelta(milliseconds=max(0, now - due))
+        return waited
+
     async def schedule(self, jobs: Sequence[Job]) -> None:
         """Make BullMQ's schedules those of `jobs`; ones of jobs that are no more are removed."""
         with redis.answering():

@@ -22,6 +22,7 @@ DATABASE, REDIS, CACHE, JOBS = "PostgreSQL", "Redis", "Cache", "Jobs and workers
 DIRECTORY, ACCESS = "Workspace directory", "Sign-in and security"
 HUBSPOT = "HubSpot"
 LOGS = "Logs and errors"
+ALERTING = "Alerting"
 
 ROWS = (
     Row(
@@ -274,5 +275,26 @@ ROWS = (
         title="Error reports",
         promise="An error is taken by the Sentry of SENTRY_DSN, and where that can be asked (the sandbox's) has arrived without the secrets that were planted in it.",
         remedy="See that SENTRY_DSN is that of a project that exists, that this machine reaches its host, and that the project's quota is not used up; then send one from /admin/settings. Errors are in the log meanwhile.",
+    ),
+    Row(
+        id="alerts.watching",
+        group=ALERTING,
+        title="Somebody watches",
+        promise="Every proof and figure is looked at each few minutes, so that what fails becomes an alert.",
+        remedy="Start a worker with `muster worker`: each watches, and the web stands by. If one runs, its log names what broke under `watch_broke`.",
+    ),
+    Row(
+        id="alerts.delivered",
+        group=ALERTING,
+        title="Alerts arrive",
+        promise="Every channel of ALERT_URLS took the canary of the last day, and no message waits for one.",
+        remedy="Name a channel in ALERT_URLS if there is none. Else see on /alerts what the channel answered: a token that was revoked, a mailbox that is full, an address that moved. Mend it there or in ALERT_URLS, then send a test.",
+    ),
+    Row(
+        id="alerts.heartbeat",
+        group=ALERTING,
+        title="Dead-man switch",
+        promise="The switch at HEARTBEAT_URL accepted the last ping, which is sent every five minutes.",
+        remedy="See that HEARTBEAT_URL is the check's own address and is reached from the worker, and that the check is not paused or deleted there.",
     ),
 )

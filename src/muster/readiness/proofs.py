@@ -96,7 +96,7 @@ class Proofs:
 
     async def prove(self) -> Checked:
         """Ask every probe now, all at once, and keep what they said."""
-        proofs = await asyncio.gather(*(_ask(self._probes[row.id], self._deadline) for row in self._rows))
+        proofs = await asyncio.gather(*(ask(self._probes[row.id], self._deadline) for row in self._rows))
         kept = await self._keep(proofs)
         now = datetime.now(UTC)
         return Checked(
@@ -170,7 +170,7 @@ def tally(rows: Sequence[Judged]) -> dict[str, int]:
     return {status.value: counted.get(status.value, 0) for status in Status}
 
 
-async def _ask(probe: Probe, deadline: timedelta) -> Proof:
+async def ask(probe: Probe, deadline: timedelta) -> Proof:
     started = time.perf_counter()
     limit = asyncio.timeout(deadline.total_seconds())
     held: bool | None

@@ -1,5 +1,6 @@
 """The checklist as a page."""
 
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
 from starlette.responses import RedirectResponse, Response
@@ -13,7 +14,16 @@ from muster.readiness.proofs import Judged, Proofs, tally
 
 
 class ChecklistPages:
-    def __init__(self, database: Database, proofs: Proofs, pages: Pages) -> None:
+    def __init__(
+        self,
+        database: Database,
+        proofs: Proofs,
+        pages: Pages,
+        *,
+        alerts: Callable[[], Awaitable[Mapping[str, int]]],
+    ) -> None:
+        """`alerts` tells which rows have an alert open, and its number."""
+        self._alerts = alerts
         self._database = database
         self._proofs = proofs
         self._pages = pages
@@ -29,9 +39,12 @@ class ChecklistPages:
 
     async def show(self, request: Request) -> Response:
         rows = await self._proofs.judge_all()
+        alerts = await self._alerts() if request.actor.may(Permission.SEE_ALERTS) else {}
         groups: dict[str, list[dict[str, object]]] = {}
         for judged in rows:
-            groups.setdefault(judged.row.group, []).append(_shown(judged))
+            groups.setdefault(judged.row.group, []).append(
+                {**_shown(judged), "alert": alerts.get(judged.row.id)}
+            )
         return self._pages.render(
             request,
             "checklist.html",

@@ -1,6 +1,17 @@
 """The saboteurs: for every row of the checklist, real ways of breaking what it promises."""
 
-from tests.readiness.sabotage import access, cache, crm, dashboard, directory, edge, jobs, servers, telemetry
+from tests.readiness.sabotage import (
+    access,
+    alerts,
+    cache,
+    crm,
+    dashboard,
+    directory,
+    edge,
+    jobs,
+    servers,
+    telemetry,
+)
 from tests.readiness.sabotage.siege import SABOTAGES, Sabotage, Siege
 
 __all__ = [
@@ -8,6 +19,7 @@ __all__ = [
     "Sabotage",
     "Siege",
     "access",
+    "alerts",
     "cache",
     "crm",
     "dashboard",
