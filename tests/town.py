@@ -17,9 +17,10 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from muster.platform.http_limits import LimitedHttp
+from muster.platform.listening import listen
 from muster.platform.queue import QUEUES, Worker
 from muster.settings import Settings
-from muster.web import Server, application, listen
+from muster.web import Server, application
 from muster.wiring import Portal, portal
 
 SESSION_COOKIE = "muster_session"

@@ -103,7 +103,9 @@ from muster.platform.rights_cache import RightsCache
 from muster.platform.routes import Route, unique
 from muster.platform.sessions import Sessions
 from muster.platform.vault import Vault
-from muster.readiness.health import HealthPages
+from muster.readiness.figures import Figures
+from muster.readiness.health import Components, Health
+from muster.readiness.health_pages import HealthPages
 from muster.readiness.jobs import CANARY, ReadinessJobs
 from muster.readiness.proofs import Proofs
 from muster.readiness.web import ChecklistPages
@@ -150,6 +152,8 @@ class Portal:
     google_doctor: GoogleDoctor
     hubspot_doctor: HubSpotDoctor
     proofs: Proofs
+    health: Health
+    health_pages: HealthPages
     pages: Pages
     gate: Gate
     routes: tuple[Route, ...]
@@ -198,8 +202,11 @@ def make(settings: Settings, *, application: str) -> Portal:
     )
     role_book = RoleBook(database, groups_of=group_ids_of)
     second_look = SecondLook(database, role_book, grants)
-    tokens, audit_log = Tokens(database, rights), AuditLog(database)
-    probe_account = ProbeAccount(database, rights)
+    tokens, audit_log, probe_account = (
+        Tokens(database, rights),
+        AuditLog(database),
+        ProbeAccount(database, rights),
+    )
     key, fallbacks = settings.secret_key.reveal(), [one.reveal() for one in settings.secret_key_fallbacks]
     google = GoogleSignIn(
         http,
@@ -255,8 +262,12 @@ def make(settings: Settings, *, application: str) -> Portal:
     push = PushChannels(database, directory, address=_push_address(settings))
     sync = PeopleSync(database, directory, copy, removals, accounts, push, busts)
     groups = GroupSync(database, directory, copy, busts, members_changed=rights.members_changed)
-    roster, history = Roster(database), History(database)
-    lines, nesting = ReportingLines(database), Nesting(database)
+    roster, history, lines, nesting = (
+        Roster(database),
+        History(database),
+        ReportingLines(database),
+        Nesting(database),
+    )
     people_jobs = PeopleJobs(sync, groups, rereads, push, queues, every=settings.people_sync_every)
     catalogues, who_is = Catalogues(database, cache), Standings(database).who_is
     owners = Owners(database, cache, who_is)
@@ -308,6 +319,30 @@ def make(settings: Settings, *, application: str) -> Portal:
             ).probes(),
         ],
     )
+    health = Health(
+        Components(
+            database,
+            client,
+            cache_client,
+            queues,
+            people_every=settings.people_sync_every,
+            customers_every=settings.crm_sync_every if settings.has_hubspot else None,
+        ).declared()
+    )
+    health_pages = HealthPages(
+        health,
+        Figures(
+            database,
+            queues,
+            heartbeats,
+            sessions,
+            proofs,
+            health,
+            role=application.removeprefix("muster-"),
+            has_hubspot=settings.has_hubspot,
+        ),
+        metrics_token=settings.metrics_token.reveal() if settings.metrics_token else None,
+    )
     access = AccessPages(
         database,
         accounts,
@@ -321,7 +356,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     api = OpenApi()
     routes = unique(
         [
-            *HealthPages(database, client, queues, heartbeats).routes(),
+            *health_pages.routes(),
             *access.routes(),
             *dashboard.routes(removals, pages, checklist=proofs.tally),
             *ChangePages(history, sync, pages).routes(),
@@ -430,6 +465,8 @@ def make(settings: Settings, *, application: str) -> Portal:
         google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
         hubspot_doctor=HubSpotDoctor(hubspot, meter, _hubspot_set_up(settings)),
         proofs=proofs,
+        health=health,
+        health_pages=health_pages,
         pages=pages,
         gate=Gate(sessions, rights, tokens, forms, site),
         routes=routes,

@@ -4,13 +4,17 @@ import asyncio
 import secrets
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from muster.errors import Unavailable
 from muster.platform import heartbeat
+from muster.platform.listening import answering_at, listen
 from muster.platform.queue import QUEUES, Worker
 from muster.platform.telemetry import logger
+from muster.readiness.small_door import small_door
+from muster.readiness.waiting import until_ready
 from muster.settings import Settings
 from muster.wiring import Portal, portal
 
@@ -23,7 +27,8 @@ async def work(settings: Settings, *, queues: Sequence[str] = (), concurrency: i
     names = tuple(queues) or tuple(spec.name for spec in QUEUES)
     stop = _signals()
     worker_id = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-    async with portal(settings, application="muster-worker") as made:
+    async with portal(settings, application="muster-worker") as made, _told_of(made):
+        await _until_ready(made, stop)
         await _schedule(made, stop)
         worker = Worker(
             settings.redis_url.reveal(), made.jobs, queues=names, concurrency=concurrency, name=worker_id
@@ -51,6 +56,26 @@ async def _take_jobs(worker: Worker, worker_id: str, queues: Sequence[str]) -> N
     await worker.start()
     logger.info("worker_started", worker=worker_id, queues=list(queues))
     await worker.watch()
+
+
+@asynccontextmanager
+async def _told_of(made: Portal) -> AsyncIterator[None]:
+    """Say how this worker is doing at WORKER_PORT, for as long as the block runs; nothing where it is 0."""
+    if not made.settings.worker_port:
+        yield
+        return
+    listening = listen(made.settings.host, made.settings.worker_port, setting="WORKER_PORT")
+    async with answering_at(listening, small_door(made.health_pages)):
+        yield
+
+
+async def _until_ready(made: Portal, stop: asyncio.Event) -> None:
+    """Wait for PostgreSQL with the tables of this release and for Redis, unless told to stop first."""
+    waiting, told = asyncio.create_task(until_ready(made.health)), asyncio.create_task(stop.wait())
+    await asyncio.wait({waiting, told}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (waiting, told):
+        task.cancel()
+    await asyncio.wait({waiting, told})
 
 
 async def _schedule(made: Portal, stop: asyncio.Event) -> None:

@@ -18,6 +18,7 @@ from muster.platform import csrf
 from muster.platform.actor import Actor
 from muster.platform.addresses import hostname, is_loopback
 from muster.platform.csrf import Csrf
+from muster.platform.prometheus import LIMITED
 from muster.platform.rate_limit import TRYING_TOKENS, Allowance, Limit, caller_at
 from muster.platform.routes import Anyone, Request, Route, as_text, decoded, from_json, plural
 from muster.platform.sessions import Session, Sessions
@@ -214,6 +215,7 @@ def _become(request: Request, who: Actor) -> None:
 def _take(request: Request, allowance: Allowance) -> None:
     request.scope["state"]["allowance"] = allowance
     if not allowance.granted:
+        LIMITED.labels(allowance.limit.name).inc()
         raise TooMany("Too many requests. Please wait a moment.", retry_after=allowance.retry_after)
 
 

@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from muster.errors import Refusal, VendorRefused
 from muster.platform import redis
+from muster.platform.prometheus import JOB_RETRIES, JOB_RUNS, JOB_SECONDS, JOBS_STALLED
 from muster.platform.telemetry import begin, logger
 
 PREFIX = redis.QUEUE.removesuffix(":")
@@ -133,6 +134,11 @@ class Queues:
                 for name, queue in self._queues.items()
             }
 
+    async def ages(self) -> dict[str, float]:
+        """Queue → seconds since the job that waits for longest was added, 0 where none waits."""
+        with redis.answering():
+            return {name: await _age_of_oldest(queue) for name, queue in self._queues.items()}
+
     async def schedule(self, jobs: Sequence[Job]) -> None:
         """Make BullMQ's schedules those of `jobs`; ones of jobs that are no more are removed."""
         with redis.answering():
@@ -156,6 +162,19 @@ class Queues:
         with redis.answering():
             found = [one for queue in self._queues.values() for one in await queue.getJobSchedulers()]
         return {one["key"]: int(one.get("next") or 0) for one in found}
+
+
+async def _age_of_oldest(queue: Any) -> float:
+    """Of those whose turn it is, of any priority: what is delayed on purpose does not wait."""
+    waiting = await queue.getJobs(["wait", "prioritized"], 0, 0, asc=True)
+    due = [_due_ms(job) for job in waiting if job]
+    return max(0.0, time.time() - min(due) / 1000) if due else 0.0
+
+
+def _due_ms(job: Any) -> int:
+    """A scheduled run is added when the one before it begins, and has its own time in its id."""
+    _, _, at = str(job.id).rpartition(":")
+    return int(at if str(job.id).startswith("repeat:") and at.isdigit() else job.timestamp)
 
 
 class _BullWorker(BullWorker):  # type: ignore[misc]  # it ships no types
@@ -284,7 +303,7 @@ class Worker:
         # The form by which Node's getWorkers() and Bull Board know a worker.
         worker.clientName = f"{PREFIX}:{base64.b64encode(queue.encode()).decode()}:w:{name}"
         worker.on("error", _Complaints(queue))
-        worker.on("stalled", lambda job_id, *_: logger.warning("job_stalled", queue=queue, jobId=job_id))
+        worker.on("stalled", lambda job_id, *_: _stalled(queue, job_id))
         return worker
 
     async def _process(self, bull_job: Any, token: str) -> None:
@@ -341,8 +360,28 @@ class _Complaints:
         logger.warning("queue_error", queue=self._queue, error=words)
 
 
+def _stalled(queue: str, job_id: str) -> None:
+    JOBS_STALLED.labels(queue).inc()
+    logger.warning("job_stalled", queue=queue, jobId=job_id)
+
+
 async def _run(job: Job, work: Work) -> None:
-    """One run under its deadline, with one log line at its end."""
+    """One run under its deadline, counted, with one log line at its end."""
+    if work.attempt > 1:
+        JOB_RETRIES.labels(job.name).inc()
+    started, outcome = time.perf_counter(), "cut off"
+    try:
+        await _run_logged(job, work)
+        outcome = "finished"
+    except Exception as error:
+        outcome = "refused" if isinstance(error, Refusal | VendorRefused) else "failed"
+        raise
+    finally:
+        JOB_RUNS.labels(job.name, outcome).inc()
+        JOB_SECONDS.labels(job.name).observe(time.perf_counter() - started)
+
+
+async def _run_logged(job: Job, work: Work) -> None:
     asked = {"reqId": work.request_id} if work.request_id else {}
     effort = begin(job=job.name, jobId=work.job_id, **asked)
     started = time.perf_counter()
