@@ -103,15 +103,16 @@ class Component:
 class Health:
     """The components asked side by side, each with its own deadline, and what became of them before."""
 
-    def __init__(self, components: Sequence[Component]) -> None:
+    def __init__(self, components: Sequence[Component], *, told_for: float = TOLD_FOR) -> None:
         self._components = components
+        self._told_for = told_for
         self._seen: dict[str, Standing] = {}
         self._asking: asyncio.Task[Report] | None = None
         self._told: tuple[float, Report] | None = None
 
     async def report(self) -> Report:
         """Whoever comes while it is made shares it, and whoever comes just after."""
-        if self._told and time.monotonic() - self._told[0] < TOLD_FOR:
+        if self._told and time.monotonic() - self._told[0] < self._told_for:
             return self._told[1]
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask_all())
