@@ -106,6 +106,7 @@ from muster.platform.vault import Vault
 from muster.readiness.figures import Figures
 from muster.readiness.health import Components, Health
 from muster.readiness.health_pages import HealthPages
+from muster.readiness.health_probe import HealthProbe
 from muster.readiness.jobs import CANARY, ReadinessJobs
 from muster.readiness.proofs import Proofs
 from muster.readiness.web import ChecklistPages
@@ -274,6 +275,17 @@ def make(settings: Settings, *, application: str) -> Portal:
     lists = Lists(database, cache, owners, who_is, synced_at=crm_sync.synced_at)
     editing = Editing(database, cache, busts, mirror, hubspot, catalogues, owners, lists, queues)
     dashboard = Dashboard(database, cache, busts, owners, catalogues, seat_price=settings.seat_price)
+    health = Health(
+        Components(
+            database,
+            client,
+            cache_client,
+            queues,
+            people_every=settings.people_sync_every,
+            customers_every=settings.crm_sync_every if settings.has_hubspot else None,
+        ).declared()
+    )
+    metrics_token = settings.metrics_token.reveal() if settings.metrics_token else None
     proofs = Proofs(
         database,
         [
@@ -283,6 +295,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             *HookProbes(Cache(cache_client), database, copy, mirror, probe_account).probes(),
             *JobProbes(queues, heartbeats, CANARY).probes(),
             *HeaderProbe(http, settings.public_url).probes(),
+            *HealthProbe(http, health, public_url=settings.public_url, metrics_token=metrics_token).probes(),
             *FrontDoor(http, sessions, google, site, probe_account=probe_account).probes(),
             *AccessProbes(
                 database,
@@ -319,16 +332,6 @@ def make(settings: Settings, *, application: str) -> Portal:
             ).probes(),
         ],
     )
-    health = Health(
-        Components(
-            database,
-            client,
-            cache_client,
-            queues,
-            people_every=settings.people_sync_every,
-            customers_every=settings.crm_sync_every if settings.has_hubspot else None,
-        ).declared()
-    )
     health_pages = HealthPages(
         health,
         Figures(
@@ -341,7 +344,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             role=application.removeprefix("muster-"),
             has_hubspot=settings.has_hubspot,
         ),
-        metrics_token=settings.metrics_token.reveal() if settings.metrics_token else None,
+        metrics_token=metrics_token,
     )
     access = AccessPages(
         database,

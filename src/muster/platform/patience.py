@@ -27,6 +27,13 @@ async def answered(question: Coroutine[Any, Any, T], *, within: float) -> T:
     return task.result()
 
 
+def shared(question: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """A task that several wait for behind `asyncio.shield`, and that may fail when none of them is left."""
+    task = asyncio.create_task(question)
+    task.add_done_callback(_forget)
+    return task
+
+
 def _forget(task: asyncio.Task[Any]) -> None:
     _left_alone.discard(task)
     if not task.cancelled():

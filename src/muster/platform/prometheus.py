@@ -2,7 +2,8 @@
 
 Counters and histograms are of the process that answers. What ends in `_SYSTEM` is of the whole and the
 same from each process, so a dashboard takes its max, never its sum. No label holds what somebody outside
-may choose: routes, jobs, rows and hosts are those that are declared.
+may choose: routes, jobs, rows and hosts are those that are declared. None is called `job` or `instance`,
+which Prometheus gives itself.
 """
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
@@ -49,11 +50,11 @@ CALL_SECONDS = Histogram(
 JOB_SECONDS = Histogram(
     "muster_job_seconds",
     "Time a run of a job took.",
-    ["job"],
+    ["name"],
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600),
 )
-JOB_RUNS = Counter("muster_job_runs_total", "Runs of jobs by how they ended.", ["job", "outcome"])
-JOB_RETRIES = Counter("muster_job_retries_total", "Runs that were not the first attempt.", ["job"])
+JOB_RUNS = Counter("muster_job_runs_total", "Runs of jobs by how they ended.", ["name", "outcome"])
+JOB_RETRIES = Counter("muster_job_retries_total", "Runs that were not the first attempt.", ["name"])
 JOBS_STALLED = Counter("muster_jobs_stalled_total", "Jobs taken back from a worker that was lost.", ["queue"])
 QUEUE_JOBS = Gauge("muster_queue_jobs", f"Jobs in the queue.{_SYSTEM}", ["queue", "state"])
 QUEUE_OLDEST = Gauge(
@@ -65,7 +66,7 @@ QUEUE_WORKERS = Gauge("muster_queue_workers", f"Workers that take jobs of the qu
 SCHEDULE_LATE = Gauge(
     "muster_schedule_late_seconds",
     f"By how much the next run of a schedule is overdue, 0 where it is not.{_SYSTEM}",
-    ["job"],
+    ["name"],
 )
 WORKERS = Gauge("muster_workers", f"Workers whose heartbeat is fresh.{_SYSTEM}")
 

@@ -18,7 +18,7 @@ from muster import __version__
 from muster.errors import MusterError
 from muster.platform.database import Database
 from muster.platform.heartbeat import Heartbeats, WorkerSeen
-from muster.platform.patience import answered
+from muster.platform.patience import answered, shared
 from muster.platform.prometheus import (
     AUDIT_ENTRIES,
     BUILD,
@@ -99,7 +99,7 @@ class Figures:
         if self._counting is None or self._counting.done():
             if time.monotonic() - self._counted_at < COUNTED_EVERY:
                 return
-            self._counting = asyncio.create_task(self._count())
+            self._counting = shared(self._count())
         await asyncio.shield(self._counting)
 
     async def _count(self) -> None:
@@ -173,8 +173,7 @@ class Figures:
         return await self._sessions.count_all()
 
     def _tell_customers(self, found: "_Customers | None") -> None:
-        if self._has_hubspot:
-            _tell_customers(found)
+        _tell_customers(found if self._has_hubspot else None)
 
     def _tell_records(self, found: "_Records | None") -> None:
         if found:

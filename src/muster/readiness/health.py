@@ -18,7 +18,7 @@ from muster.errors import MusterError
 from muster.platform import migrations
 from muster.platform.database import Database
 from muster.platform.heartbeat import MISSING_AFTER
-from muster.platform.patience import answered
+from muster.platform.patience import answered, shared
 from muster.platform.prometheus import COMPONENT
 from muster.platform.queue import QUEUES, Queues
 from muster.platform.redis import Redis, answering
@@ -115,7 +115,7 @@ class Health:
         if self._told and time.monotonic() - self._told[0] < self._told_for:
             return self._told[1]
         if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask_all())
+            self._asking = shared(self._ask_all())
         return await asyncio.shield(self._asking)
 
     async def _ask_all(self) -> Report:
@@ -286,7 +286,7 @@ class Components:
     async def _known(self) -> _Known:
         """Asked once for all who want to know at the same time."""
         if self._knowing is None or self._knowing.done():
-            self._knowing = asyncio.create_task(self._ask_known())
+            self._knowing = shared(self._ask_known())
         return await asyncio.shield(self._knowing)
 
     async def _ask_known(self) -> _Known:

@@ -1,6 +1,6 @@
 """The saboteurs: for every row of the checklist, real ways of breaking what it promises."""
 
-from tests.readiness.sabotage import access, cache, crm, dashboard, directory, edge, jobs, servers
+from tests.readiness.sabotage import access, cache, crm, dashboard, directory, edge, health, jobs, servers
 from tests.readiness.sabotage.siege import SABOTAGES, Sabotage, Siege
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "dashboard",
     "directory",
     "edge",
+    "health",
     "jobs",
     "servers",
 ]
