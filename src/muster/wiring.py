@@ -110,7 +110,7 @@ from muster.readiness.health_probe import HealthProbe
 from muster.readiness.jobs import CANARY, ReadinessJobs
 from muster.readiness.proofs import Proofs
 from muster.readiness.web import ChecklistPages
-from muster.settings import MEANINGS, OWNER, Settings
+from muster.settings import MEANINGS, OWNER, Secret, Settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -285,7 +285,6 @@ def make(settings: Settings, *, application: str) -> Portal:
             customers_every=settings.crm_sync_every if settings.has_hubspot else None,
         ).declared()
     )
-    metrics_token = settings.metrics_token.reveal() if settings.metrics_token else None
     proofs = Proofs(
         database,
         [
@@ -295,7 +294,9 @@ def make(settings: Settings, *, application: str) -> Portal:
             *HookProbes(Cache(cache_client), database, copy, mirror, probe_account).probes(),
             *JobProbes(queues, heartbeats, CANARY).probes(),
             *HeaderProbe(http, settings.public_url).probes(),
-            *HealthProbe(http, health, public_url=settings.public_url, metrics_token=metrics_token).probes(),
+            *HealthProbe(
+                http, health, public_url=settings.public_url, metrics_token=_revealed(settings.metrics_token)
+            ).probes(),
             *FrontDoor(http, sessions, google, site, probe_account=probe_account).probes(),
             *AccessProbes(
                 database,
@@ -344,7 +345,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             role=application.removeprefix("muster-"),
             has_hubspot=settings.has_hubspot,
         ),
-        metrics_token=metrics_token,
+        metrics_token=_revealed(settings.metrics_token),
     )
     access = AccessPages(
         database,
@@ -506,6 +507,10 @@ def _hubspot_set_up(settings: Settings) -> HubSpotSetUp:
         public_url=settings.public_url,
         is_sandbox=is_loopback(urlsplit(settings.hubspot_url).hostname or ""),
     )
+
+
+def _revealed(secret: Secret | None) -> str | None:
+    return secret.reveal() if secret else None
 
 
 def _push_address(settings: Settings) -> str | None:
