@@ -25,6 +25,7 @@ OPEN_TO_ANYONE = {
     ("GET", "/livez"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
+    ("GET", "/status"),
     ("GET", "/openapi.json"),
     ("GET", "/sign-in"),
     ("GET", "/sign-in/google"),

@@ -109,6 +109,8 @@ from muster.readiness.health_pages import HealthPages
 from muster.readiness.health_probe import HealthProbe
 from muster.readiness.jobs import CANARY, ReadinessJobs
 from muster.readiness.proofs import Proofs
+from muster.readiness.status import Status
+from muster.readiness.status_page import StatusPage
 from muster.readiness.web import ChecklistPages
 from muster.settings import MEANINGS, OWNER, Secret, Settings
 
@@ -361,6 +363,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     routes = unique(
         [
             *health_pages.routes(),
+            *StatusPage(Status(health, database, has_hubspot=settings.has_hubspot), pages).routes(),
             *access.routes(),
             *dashboard.routes(removals, pages, checklist=proofs.tally),
             *ChangePages(history, sync, pages).routes(),

@@ -220,8 +220,15 @@ class Database:
         async with self.reading() as statements:
             return await statements.execute(statement, parameters)
 
-    async def rows(self, shape: type[Row], statement: Statement, parameters: Parameters = None) -> list[Row]:
-        async with self.reading() as statements:
+    async def rows(
+        self,
+        shape: type[Row],
+        statement: Statement,
+        parameters: Parameters = None,
+        *,
+        deadline: timedelta = STATEMENT_DEADLINE,
+    ) -> list[Row]:
+        async with self.reading(deadline=deadline) as statements:
             return await statements.rows(shape, statement, parameters)
 
     async def row(self, shape: type[Row], statement: Statement, parameters: Parameters = None) -> Row | None:
