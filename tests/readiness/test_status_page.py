@@ -28,12 +28,15 @@ def told(response: httpx2.Response) -> dict[str, str]:
     return {name: works.lower() for name, works in found}
 
 
-async def proved(town: Town, *, days_ago: int, held: bool) -> None:
+async def proved(town: Town, *, days_ago: int, held: bool, minutes: int = 1) -> None:
     await town.execute(
         "INSERT INTO proofs (row, held, evidence, took_ms, version, at) "
-        "VALUES ('workers.alive', %s, '', 1, '0', now() - make_interval(days => %s))",
+        "SELECT 'workers.alive', %s, '', 1, '0', "
+        "date_trunc('day', now()) - make_interval(days => %s, mins => -minute) "
+        "FROM generate_series(0, %s) AS minute",
         held,
         days_ago,
+        minutes - 1,
     )
 
 
@@ -51,14 +54,16 @@ async def test_everything_works_and_a_member_sees_its_past(town: Town):
 
 async def test_what_failed_on_a_day_is_in_its_picture(town: Town):
     async with town.signed_in("cy@acme.test") as cy:
-        await proved(town, days_ago=3, held=False)
+        await proved(town, days_ago=4, held=False, minutes=3)
+        await proved(town, days_ago=3, held=False, minutes=30)
         await proved(town, days_ago=2, held=True)
         page = await cy.get("/status")
 
     work = page.text.split("Background work")[-1]
     assert "last trouble on" in work
-    assert re.findall(r'<i data-status="(\w+)"', work) == ["failed", "proved"]
-    assert "1 of the last 2 days without a failure" in work
+    assert re.findall(r'<i data-status="(\w+)"', work) == ["stale", "failed", "proved"]
+    assert "trouble for 30 min" in work
+    assert "1 of the last 3 days without a failure" in work
 
 
 async def test_a_stranger_learns_what_works_and_nothing_else(town: Town):

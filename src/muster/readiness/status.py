@@ -18,8 +18,8 @@ DAYS = 14
 REMEMBERED_FOR = 300.0
 """Seconds for which the past is not asked for again: two weeks of proofs are some hundred thousand rows."""
 
-_BRIEFLY = 0.01
-"""So much of a day may fail without the day counting as one on which it did not work."""
+_BRIEFLY = 10
+"""So many minutes of a day may fail without the day counting as one on which it did not work."""
 
 
 class Works(StrEnum):
@@ -112,7 +112,7 @@ _FINE = "Nothing to mind."
 
 _PAST = """
 SELECT row, (at AT TIME ZONE 'UTC')::date AS day,
-    count(*) FILTER (WHERE held IS FALSE) AS failed, count(*) AS looked
+    count(DISTINCT date_trunc('minute', at)) FILTER (WHERE held IS FALSE) AS failed
 FROM proofs WHERE row = ANY(%s) AND at >= (now() AT TIME ZONE 'UTC')::date - %s::int GROUP BY row, day
 """
 
@@ -121,7 +121,6 @@ class _DayOfRow(msgspec.Struct, frozen=True):
     row: str
     day: date
     failed: int
-    looked: int
 
 
 _Past = Mapping[tuple[str, date], _DayOfRow]
@@ -196,16 +195,18 @@ def _days(capability: Capability, past: _Past) -> list[Day]:
     for back in range(DAYS - 1, -1, -1):
         day = today - timedelta(days=back)
         known = [past[row, day] for row in capability.rows if (row, day) in past]
-        share = max((one.failed / one.looked for one in known), default=0.0)
+        failed = max((one.failed for one in known), default=0)
         days.append(
             Day(
                 day=day,
-                worked=None if not known else Works.YES if not share else _judged(share),
-                failed_minutes=max((one.failed for one in known), default=0),
+                worked=_judged(failed) if known else None,
+                failed_minutes=failed,
             )
         )
     return days
 
 
-def _judged(share: float) -> Works:
-    return Works.PARTLY if share < _BRIEFLY else Works.NO
+def _judged(failed_minutes: int) -> Works:
+    if not failed_minutes:
+        return Works.YES
+    return Works.PARTLY if failed_minutes < _BRIEFLY else Works.NO
