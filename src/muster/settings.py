@@ -566,7 +566,7 @@ def _shown(value: object) -> str:
         case timedelta():
             return f"{value.total_seconds() / 60:.0f}"
         case _:
-            return str(value or "(not set)")
+            return "(not set)" if value in {None, ""} else str(value)
 
 
 def _without_password(value: str) -> str:
