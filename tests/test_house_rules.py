@@ -40,6 +40,7 @@ EDGES = {
     "muster/web.py Errors.__call__": "the web edge: whatever was raised becomes an answer",
     "muster/web.py Errors._answer_at_all_costs": "the page that says so may be what is broken",
     "muster/readiness/proofs.py _ask": "the probe runner: a probe that breaks has not shown its promise",
+    "muster/platform/error_reports.py _Handler.emit": "telling of an error must not be another",
     "muster/readiness/health.py _measured": "whatever is wrong with a component, it is not ready",
 }
 """Where any error may end."""
