@@ -360,3 +360,22 @@ async def test_a_job_that_loses_its_worker_again_and_again_is_given_up(yard: Yar
 
 async def test_every_job_says_why_twice_does_no_harm(town: Town) -> None:
     assert not [job.name for job in town.portal.jobs if not job.idempotent]
+
+
+async def test_a_sync_says_how_many_it_has_read(town: Town) -> None:
+    (sync,) = (job for job in town.portal.jobs if job.name == "people.sync")
+    said: list[tuple[int, int | None, str]] = []
+
+    await town.portal.sync.run(lambda *told: said.append(told))
+
+    assert (said[-1][0], said[-1][2], sync.shows) == (500, "people read", "People read from Google.")
+
+
+async def test_a_listing_of_hubspot_says_what_it_reads(town: Town) -> None:
+    said: list[tuple[int, int | None, str]] = []
+
+    await town.portal.crm_sync.run(lambda *told: said.append(told))
+
+    kinds = {words.split(" listed: ")[0] for _, _, words in said}
+    assert kinds == {"contacts", "companies", "deals"}
+    assert said[-1][0] == said[-1][1]
