@@ -57,6 +57,7 @@ WAYSIDES = {
 """Where any error may be caught to do one thing, and is raised again."""
 
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
+INSTALLED = {"__pycache__", "node_modules"}
 NAMESPACES = {"SESSIONS", "CACHE", "QUEUE"}
 KEYLESS = {"aclose", "config_get", "info", "ping", "register_script", "scan_iter"}
 """What is asked of Redis without naming a key."""
@@ -95,7 +96,7 @@ def everything() -> list[Source]:
         if entry.name.startswith(".") and entry.name not in {".ci", ".gitignore"}:
             continue
         for path in sorted(entry.rglob("*")) if entry.is_dir() else [entry]:
-            if path.is_dir() or "__pycache__" in path.parts or path.suffix in {".png", ".lock"}:
+            if path.is_dir() or INSTALLED & {*path.parts} or path.suffix in {".png", ".lock"}:
                 continue
             if path == Path(__file__):
                 continue
