@@ -10,6 +10,7 @@ from redis import Redis as _BlockingRedis
 from redis.asyncio import Redis as _Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import (
     BusyLoadingError,
     OutOfMemoryError,
@@ -66,10 +67,25 @@ def connect_briefly(url: str) -> Redis:
     )
 
 
+class _Packing:
+    """redis-py packs commands in Python for connections that do not block; hiredis does it in a third."""
+
+    _serializer = HiredisRespSerializer()
+
+    def pack_command(self, *arguments: Any) -> list[bytes]:
+        packed: list[bytes] = self._serializer.pack(*arguments)
+        return packed
+
+
 class _Client(_Redis):
     """redis-py sends through `asyncio.wait_for`, which loses a cancellation that comes as it ends: whoever
     was to stop would go on. Mended in Python 3.12: https://github.com/python/cpython/issues/86296.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        connection = self.connection_pool.connection_class
+        self.connection_pool.connection_class = type(connection.__name__, (_Packing, connection), {})
 
     @override
     async def execute_command(self, *args: Any, **options: Any) -> Any:
