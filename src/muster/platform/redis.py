@@ -24,6 +24,7 @@ from redis.retry import Retry as BlockingRetry
 from typing_extensions import override
 
 from muster.errors import Unavailable
+from muster.platform import effort
 
 Redis = _Redis
 """The client, named here so that nobody else has to know whose it is."""
@@ -91,9 +92,11 @@ class _Client(_Redis):
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         task = asyncio.current_task()
         before = task.cancelling() if task else 0
+        started = time.perf_counter()
         try:
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         finally:
+            effort.tripped(started)
             if task and task.cancelling() > before:
                 raise asyncio.CancelledError
 
