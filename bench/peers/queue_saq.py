@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["saq[redis,hiredis]==0.26.4", "uvloop>=0.22"]
+# dependencies = ["saq[redis,hiredis]==0.26.4", "typing-extensions>=4.12", "uvloop>=0.22"]
 # ///
 """SAQ, https://github.com/tobymao/saq, on the redis-py it allows."""
 

@@ -32,6 +32,9 @@ Redis = _Redis
 _LOOK_AGAIN_AFTER = 0.5
 _LOOK_FOR = 0.5
 
+MOST_CONNECTIONS = 1000
+"""Of a client: redis-py's 100 are fewer than a hundred jobs or a rush of requests may need at once."""
+
 SESSIONS = "sess:"
 CACHE = "cache:"
 QUEUE = "queue:"
@@ -86,6 +89,7 @@ class _Client(_Redis):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         connection = self.connection_pool.connection_class
+        self.connection_pool.max_connections = MOST_CONNECTIONS
         self.connection_pool.connection_class = type(connection.__name__, (_Packing, connection), {})
 
     @override
