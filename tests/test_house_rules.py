@@ -51,6 +51,7 @@ WAYSIDES = {
     "muster/platform/database.py Database._check": "dead connections are thrown out of the pool",
     "muster/people/runs.py Runs.run": "the run is kept with its reason",
     "muster/crm/runs.py CrmRuns.run": "the run is kept with its reason",
+    "muster/platform/tracing.py Tracing.span": "the span says that it failed",
     "muster/web.py RequestLog.__call__": "the request's line in the log says how it ended",
     "muster/embedded/server.py Server.start": "nothing is left running or locked",
     "muster/embedded/postgres.py Postgres._make_cluster": "half of a cluster is removed",

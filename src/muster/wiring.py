@@ -105,6 +105,7 @@ from muster.platform.rights_cache import RightsCache
 from muster.platform.routes import Route, unique
 from muster.platform.sessions import Sessions
 from muster.platform.telemetry_probes import ErrorProbe, LogProbe
+from muster.platform.tracing import Tracing
 from muster.platform.vault import Vault
 from muster.readiness.health import HealthPages
 from muster.readiness.jobs import CANARY, ReadinessJobs
@@ -167,7 +168,7 @@ async def portal(settings: Settings, *, application: str) -> AsyncIterator[Porta
     Servers that are away do not keep it from opening: what needs them says so when it is asked.
     """
     made = make(settings, application=application)
-    with made.reports or nullcontext():
+    with made.reports or nullcontext(), _tracing(settings, application) or nullcontext():
         await made.database.open()
         try:
             yield made
@@ -487,6 +488,17 @@ def _reports(settings: Settings, application: str) -> ErrorReports | None:
         return None
     return ErrorReports(
         settings.sentry_dsn.reveal(),
+        redaction=Redaction(settings.secrets(), emails=True),
+        environment=settings.environment,
+        process=application,
+    )
+
+
+def _tracing(settings: Settings, application: str) -> Tracing | None:
+    if not settings.otlp_endpoint:
+        return None
+    return Tracing(
+        settings.otlp_endpoint,
         redaction=Redaction(settings.secrets(), emails=True),
         environment=settings.environment,
         process=application,

@@ -11,6 +11,7 @@ from bullmq import Queue as BullQueue
 from muster.platform import redis
 from muster.platform.queue.job import PREFIX, QUEUES, Job
 from muster.platform.queue.schedules import is_as_declared, reckon, repeat_of
+from muster.platform.tracing import carried
 
 STATES = ("waiting", "active", "delayed", "failed", "paused", "prioritized")
 _OVER = {"completed", "failed", "unknown"}
@@ -43,8 +44,11 @@ class Queues:
         is kept until it ends, so nothing that changed meanwhile is missed.
         """
         options = {**job.options(), "deduplication": {"id": job.name, "keepLastIfActive": True}}
+        asked = {"request_id": request_id}
+        if trace := carried():
+            asked["traceparent"] = trace
         with redis.answering():
-            await self._queues[job.queue].add(job.name, {"request_id": request_id}, options)
+            await self._queues[job.queue].add(job.name, asked, options)
 
     async def add_once(self, job: Job, job_id: str) -> None:
         """Have `job` run as `job_id`; a second one of that id is not added. Ids hold no colon."""

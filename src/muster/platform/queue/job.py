@@ -29,6 +29,7 @@ class Work:
     job_id: str
     attempt: int
     request_id: str
+    trace: str = ""
     reports: Reports | None = None
 
     def progress(self, done: int, of: int | None, words: str) -> None:

@@ -18,6 +18,7 @@ from muster.platform.queue.reports import Reports
 from muster.platform.queue.schedules import reckon
 from muster.platform.queue.taking import BullWorker, put_back
 from muster.platform.telemetry import begin, logger
+from muster.platform.tracing import span
 
 COMPLAIN_EVERY = 10.0
 
@@ -183,6 +184,7 @@ class Worker:
             job_id=str(bull_job.id),
             attempt=bull_job.attemptsMade + 1,
             request_id=str((bull_job.data or {}).get("request_id", "")),
+            trace=str((bull_job.data or {}).get("traceparent", "")),
             reports=reports,
         )
         task = asyncio.create_task(_run(job, work))
@@ -238,8 +240,9 @@ async def _run(job: Job, work: Work) -> None:
     started = time.perf_counter()
     limit = asyncio.timeout(job.deadline.total_seconds())
     try:
-        async with limit:
-            await job.run(work)
+        with span(job.name, "consumer", continuing=work.trace, muster__job_id=work.job_id):
+            async with limit:
+                await job.run(work)
     except Exception as error:
         logger.exception("job_failed", attempt=work.attempt, ms=_since(started), **effort.told())
         if limit.expired():
