@@ -102,6 +102,12 @@ def new_settings(servers: Servers) -> Callable[[], Settings]:
     return made
 
 
+@pytest.fixture(scope="session")
+def sentry_dsn(servers: Servers) -> Secret:
+    """Of the sandbox's Sentry."""
+    return Secret(servers.acme["sentry_dsn"])
+
+
 @pytest.fixture
 def settings(new_settings: Callable[[], Settings]) -> Settings:
     return new_settings()

@@ -42,15 +42,18 @@ EDGES = {
     "muster/web.py Errors._answer_at_all_costs": "the page that says so may be what is broken",
     "muster/readiness/proofs.py _ask": "the probe runner: a probe that breaks has not shown its promise",
     "muster/readiness/health.py Health._ask": "whatever is wrong with a component, it is not there",
+    "muster/platform/error_reports.py _Handler.emit": "telling of an error must not be another",
+    "muster/platform/queue/taking.py BullWorker._settle": "a job's error is its fate, which Redis is told",
 }
 """Where any error may end."""
 
 WAYSIDES = {
-    "muster/platform/queue.py _run": "the run is counted",
-    "muster/platform/queue.py _run_logged": "the job runner writes its log line",
+    "muster/platform/queue/working.py _run": "the run is counted",
+    "muster/platform/queue/working.py _run_logged": "the job runner writes its log line",
     "muster/platform/database.py Database._check": "dead connections are thrown out of the pool",
     "muster/people/runs.py Runs.run": "the run is kept with its reason",
     "muster/crm/runs.py CrmRuns.run": "the run is kept with its reason",
+    "muster/platform/tracing.py Tracing.span": "the span says that it failed",
     "muster/web.py RequestLog.__call__": "the request's line in the log says how it ended",
     "muster/embedded/server.py Server.start": "nothing is left running or locked",
     "muster/embedded/postgres.py Postgres._make_cluster": "half of a cluster is removed",
@@ -58,6 +61,7 @@ WAYSIDES = {
 """Where any error may be caught to do one thing, and is raised again."""
 
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
+INSTALLED = {"__pycache__", "node_modules"}
 NAMESPACES = {"SESSIONS", "CACHE", "QUEUE"}
 KEYLESS = {"aclose", "config_get", "info", "ping", "register_script", "scan_iter"}
 """What is asked of Redis without naming a key."""
@@ -96,7 +100,7 @@ def everything() -> list[Source]:
         if entry.name.startswith(".") and entry.name not in {".ci", ".gitignore"}:
             continue
         for path in sorted(entry.rglob("*")) if entry.is_dir() else [entry]:
-            if path.is_dir() or "__pycache__" in path.parts or path.suffix in {".png", ".lock"}:
+            if path.is_dir() or INSTALLED & {*path.parts} or path.suffix in {".png", ".lock"}:
                 continue
             if path == Path(__file__):
                 continue

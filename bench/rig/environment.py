@@ -24,4 +24,5 @@ def as_environment(settings: Settings) -> dict[str, str]:
         "HUBSPOT_TOKEN": token.reveal() if token else "",
         "HUBSPOT_WEBHOOK_SECRET": webhook_secret.reveal() if webhook_secret else "",
         "HUBSPOT_URL": settings.hubspot_url,
+        "SENTRY_DSN": settings.sentry_dsn.reveal() if settings.sentry_dsn else "",
     }

@@ -33,6 +33,7 @@ from acme.request_log import RequestLog, empty_log
 from acme.safe import Safe
 from acme.scripting import Scripting
 from acme.seal import Seal
+from acme.sentry import Sentry
 from acme.service_account import ServiceAccount
 from acme.sign_in import Grants, SignIn
 from acme.tenant import AddressTaken, NobodyThere, Tenant
@@ -55,7 +56,8 @@ def make_app(
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     safe = Safe(home)
     identity = Identity(address)
-    write_files(home, identity, safe)
+    sentry = Sentry(address)
+    write_files(home, identity, safe, sentry_dsn=sentry.dsn)
 
     clock = Clock()
     seal = Seal(safe.secrets.seal)
@@ -95,6 +97,7 @@ def make_app(
         Directory(tenant, groups, UserPages(tenant, records, page_cache), gate, PageTokens(seal, clock)),
         Scripting(tenant, groups, days, records, clock, safe, id_tokens, faults, calls, quota),
         PushScripting(channels, deliveries),
+        sentry,
         hubspot,
     )
     app = Starlette(

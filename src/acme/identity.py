@@ -24,7 +24,7 @@ class Identity(NamedTuple):
         return f"{self.issuer}/token"
 
 
-def write_files(home: Path, identity: Identity, safe: Safe) -> None:
+def write_files(home: Path, identity: Identity, safe: Safe, *, sentry_dsn: str) -> None:
     """`service-account.json` as Google's console gives it, and `acme.json` with all a client needs."""
     service_account = home / "service-account.json"
     key = safe.secrets.service_account
@@ -59,6 +59,7 @@ def write_files(home: Path, identity: Identity, safe: Safe) -> None:
                 "hubspot_url": identity.issuer,
                 "hubspot_token": safe.secrets.hubspot_token,
                 "hubspot_webhook_secret": safe.secrets.hubspot_webhook_secret,
+                "sentry_dsn": sentry_dsn,
             }
         ),
     )

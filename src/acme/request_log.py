@@ -14,6 +14,8 @@ class Call(msgspec.Struct, frozen=True):
     query: str
     status: int
     """0 where no reply was begun."""
+    request_id: str
+    """The caller's own, by X-Request-Id."""
 
 
 class RequestLog:
@@ -39,7 +41,8 @@ class RequestLog:
             await self._app(scope, receive, noted)
         finally:
             query = scope["query_string"].decode("latin-1")
-            self._calls.append(Call(scope["method"], scope["path"], query, status))
+            given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+            self._calls.append(Call(scope["method"], scope["path"], query, status, given))
 
 
 def empty_log() -> deque[Call]:

@@ -41,6 +41,7 @@ _NAMES = {
     "people_sync_every": "PEOPLE_SYNC_MINUTES",
     "crm_sync_every": "CRM_SYNC_MINUTES",
     "session_idle": "SESSION_IDLE_MINUTES",
+    "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
     "people_removal_percent": "PEOPLE_REMOVAL_PERCENT",
 }
 """Fields whose setting is not simply called as they are."""
@@ -59,6 +60,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "LOG_LEVEL": "trace, debug, info, warn, error or fatal",
         "NO_COLOR": "anything: the log has no colours on a terminal either",
         "SENTRY_DSN": "where errors are reported to; without it nowhere",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "where traces are sent to; without it nowhere",
         "TRUSTED_PROXIES": "addresses or networks whose X-Forwarded-For is believed, separated by commas",
     },
     "Servers": {
@@ -176,6 +178,7 @@ class Settings:
     log_level: str = "info"
     no_color: str = ""
     sentry_dsn: Secret | None = None
+    otlp_endpoint: str = ""
     trusted_proxies: tuple[str, ...] = ()
 
     @property
@@ -349,6 +352,9 @@ def _settings(env: FileAwareEnv, *, with_owner: bool = False) -> Settings:
         log_level=_log_level(env),
         no_color=env.str("NO_COLOR", ""),
         sentry_dsn=_dsn(env),
+        otlp_endpoint=_url(env, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost", {"http", "https"})
+        if env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+        else "",
         trusted_proxies=_proxies(env),
     )
 

@@ -33,6 +33,7 @@ from muster.platform.prometheus import IN_FLIGHT, REQUEST_SECONDS, REQUESTS
 from muster.platform.routes import Problem, Request, Route
 from muster.platform.security_headers import SecurityHeaders
 from muster.platform.telemetry import begin, logger
+from muster.platform.tracing import span
 from muster.readiness.waiting import until_ready
 from muster.settings import Settings
 from muster.wiring import Portal, portal
@@ -115,8 +116,11 @@ class RequestLog:
 
         IN_FLIGHT.inc()
         try:
-            await self._app(scope, receive, send_with_id)
-            status = status or HUNG_UP
+            with span(scope["method"], "server", http__request__method=scope["method"]) as tell:
+                await self._app(scope, receive, send_with_id)
+                status = status or HUNG_UP
+                route = state["route"].path if "route" in state else "(none)"
+                tell(f"{scope['method']} {route}", http__route=route, http__response__status_code=status)
         except BaseException:
             status = status or 500
             raise

@@ -1,7 +1,7 @@
 """Every object, made once from Settings, and opened and closed in order."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -93,15 +93,19 @@ from muster.platform.cache import Cache
 from muster.platform.cache_probes import CacheProbes
 from muster.platform.csrf import Csrf
 from muster.platform.database import Database
+from muster.platform.error_reports import ErrorReports
 from muster.platform.heartbeat import Heartbeats
 from muster.platform.openapi import OpenApi
 from muster.platform.pages import Pages
 from muster.platform.probes import DatabaseProbes, HeaderProbe, JobProbes, RedisProbes
 from muster.platform.queue import Job, Queues
+from muster.platform.redaction import Redaction
 from muster.platform.redis import Redis
 from muster.platform.rights_cache import RightsCache
 from muster.platform.routes import Route, unique
 from muster.platform.sessions import Sessions
+from muster.platform.telemetry_probes import ErrorProbe, LogProbe
+from muster.platform.tracing import Tracing
 from muster.platform.vault import Vault
 from muster.readiness.figures import Figures
 from muster.readiness.health import Components, Health
@@ -157,6 +161,7 @@ class Portal:
     proofs: Proofs
     health: Health
     health_pages: HealthPages
+    reports: ErrorReports | None
     pages: Pages
     gate: Gate
     routes: tuple[Route, ...]
@@ -170,17 +175,22 @@ async def portal(settings: Settings, *, application: str) -> AsyncIterator[Porta
     Servers that are away do not keep it from opening: what needs them says so when it is asked.
     """
     made = make(settings, application=application)
-    await made.database.open()
-    try:
-        yield made
-    finally:
-        await made.rights.close()
-        await made.meter.close()
-        await made.http.aclose()
-        await made.queues.close()
-        await made.cache.close()
-        await made.redis.aclose()
-        await made.database.close()
+    with made.reports or nullcontext(), _tracing(settings, application) or nullcontext():
+        await made.database.open()
+        try:
+            yield made
+        finally:
+            await _close(made)
+
+
+async def _close(made: Portal) -> None:
+    await made.rights.close()
+    await made.meter.close()
+    await made.http.aclose()
+    await made.queues.close()
+    await made.cache.close()
+    await made.redis.aclose()
+    await made.database.close()
 
 
 def make(settings: Settings, *, application: str) -> Portal:
@@ -190,7 +200,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     cache = Cache(cache_client)
     busts = Busts(database, cache)
     queues = Queues(settings.redis_url.reveal())
-    http = outbound.client(_destinations(settings))
+    http, reports = outbound.client(_destinations(settings)), _reports(settings, application)
     sessions = Sessions(client, idle=settings.session_idle)
     heartbeats = Heartbeats(database)
     rights = RightsBook(database, RightsCache(client), busts, groups_of=group_ids_of)
@@ -299,6 +309,8 @@ def make(settings: Settings, *, application: str) -> Portal:
             *HealthProbe(
                 http, health, public_url=settings.public_url, metrics_token=_revealed(settings.metrics_token)
             ).probes(),
+            *LogProbe().probes(),
+            *ErrorProbe(reports, http, sandbox=_sentry_of_the_sandbox(settings)).probes(),
             *FrontDoor(http, sessions, google, site, probe_account=probe_account).probes(),
             *AccessProbes(
                 database,
@@ -422,7 +434,9 @@ def make(settings: Settings, *, application: str) -> Portal:
             *RolePages(role_book, grants, second_look, database, pages).routes(),
             *BrowserReports(database, pages).routes(),
             *SettingsPage(
+                database,
                 pages,
+                reports,
                 shown=settings.shown() | {OWNER: "(kept from this process)"},
                 environment=settings.environment,
                 meanings=MEANINGS,
@@ -474,6 +488,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         proofs=proofs,
         health=health,
         health_pages=health_pages,
+        reports=reports,
         pages=pages,
         gate=Gate(sessions, rights, tokens, forms, site),
         routes=routes,
@@ -516,6 +531,35 @@ def _revealed(secret: Secret | None) -> str | None:
     return secret.reveal() if secret else None
 
 
+def _reports(settings: Settings, application: str) -> ErrorReports | None:
+    if not settings.sentry_dsn:
+        return None
+    return ErrorReports(
+        settings.sentry_dsn.reveal(),
+        redaction=Redaction(settings.secrets(), emails=True),
+        environment=settings.environment,
+        process=application,
+    )
+
+
+def _tracing(settings: Settings, application: str) -> Tracing | None:
+    if not settings.otlp_endpoint:
+        return None
+    return Tracing(
+        settings.otlp_endpoint,
+        redaction=Redaction(settings.secrets(), emails=True),
+        environment=settings.environment,
+        process=application,
+    )
+
+
+def _sentry_of_the_sandbox(settings: Settings) -> str:
+    """Where errors are reported to, if that can be asked what arrived; "" otherwise."""
+    parts = urlsplit(settings.sentry_dsn.reveal() if settings.sentry_dsn else "")
+    is_there = settings.is_sandbox and is_loopback(parts.hostname or "")
+    return f"{parts.scheme}://{parts.hostname}:{parts.port}" if is_there else ""
+
+
 def _push_address(settings: Settings) -> str | None:
     """Where Google's push reaches the portal: over HTTPS alone, but for the sandbox on this machine."""
     return f"{settings.public_url}/hooks/google" if settings.is_https or settings.is_sandbox else None
@@ -533,6 +577,7 @@ def _destinations(settings: Settings) -> Sequence[outbound.Destination]:
                 settings.google_directory_url,
                 *([] if settings.is_sandbox else google),
                 *([settings.hubspot_url] if settings.has_hubspot else []),
+                *filter(None, [_sentry_of_the_sandbox(settings)]),
             )
         ),
         # Wherever the operator has put it.

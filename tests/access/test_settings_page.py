@@ -1,5 +1,6 @@
 """Settings are shown to those who may see them, and no secret among them to anybody."""
 
+import re
 from dataclasses import fields, replace
 
 import pytest
@@ -70,3 +71,50 @@ async def test_they_are_not_for_everybody(town: Town, role: Role):
         await town.portal.grants.grant("cy@acme.test", role, by=System("tester"))
     async with town.signed_in("cy@acme.test") as cy:
         assert (await cy.get("/admin/settings")).status_code == 403
+
+
+async def test_a_test_error_is_sent_and_shown_by_its_id(settings: Settings, sentry_dsn: Secret):
+    async with (
+        opened(replace(settings, sentry_dsn=sentry_dsn)) as town,
+        town.signed_in("ada@acme.test") as ada,
+    ):
+        assert "Send a test error" in (await ada.get("/admin/settings")).text
+
+        page = await ada.post("/admin/settings/canaries")
+
+        found = re.search(r"as <code>([0-9a-f]{32})</code>", page.text)
+        assert found, page.text
+        event = await town.sandbox.ask(f"sentry/{found[1]}")
+        assert "planted-to-be-hidden" not in str(event)
+        assert event["extra"]["note"] == "password=[hidden]"
+        assert (await town.audited())[-1] == "errors.canary_sent"
+
+
+async def test_whoever_only_looks_sends_no_test_error(settings: Settings, sentry_dsn: Secret):
+    async with opened(replace(settings, sentry_dsn=sentry_dsn)) as town:
+        await town.portal.grants.grant("cy@acme.test", Role.AUDITOR, by=System("tester"))
+        async with town.signed_in("cy@acme.test") as cy:
+            assert "Send a test error" not in (await cy.get("/admin/settings")).text
+            assert (await cy.post("/admin/settings/canaries")).status_code == 403
+
+
+async def test_without_a_dsn_there_is_nothing_to_try(town: Town):
+    async with town.signed_in("ada@acme.test") as ada:
+        page = (await ada.get("/admin/settings")).text
+
+        assert "Errors are in the log alone" in page
+        assert (await ada.post("/admin/settings/canaries")).status_code == 404
+
+
+async def test_a_sentry_that_refuses_is_told_of_on_the_page(settings: Settings, sentry_dsn: Secret):
+    async with (
+        opened(replace(settings, sentry_dsn=sentry_dsn)) as town,
+        town.signed_in("ada@acme.test") as ada,
+    ):
+        await town.sandbox.tell("sentry/mood", {"status": 403})
+        answer = await ada.post("/admin/settings/canaries")
+        await town.sandbox.tell("sentry/mood")
+
+        assert answer.status_code == 502
+        assert "Sentry: 127.0.0.1: 403" in answer.text
+        assert "errors.canary_sent" not in await town.audited()

@@ -14,7 +14,8 @@ from tests.readiness.between import free_address
 from tests.test_house_rules import python
 from tests.town import serving
 
-from muster.platform.outbound import LARGEST, Destination, HostRefused, client, is_public, named
+from muster.platform.outbound import ATTEMPT, LARGEST, Destination, HostRefused, client, is_public, named
+from muster.platform.telemetry import begin
 
 INSIDE = [
     *("127.0.0.1", "127.255.255.254", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254"),
@@ -55,6 +56,7 @@ async def answering(scope: Scope, receive: Receive, send: Send) -> None:
         "/away": RedirectResponse("http://169.254.169.254/latest/meta-data"),
         "/cookie": Response("here", headers={"set-cookie": "a=b"}),
         "/echo": Response(request.headers.get("cookie", "none")),
+        "/trail": Response(request.headers.get("x-request-id", "none")),
         "/endless": StreamingResponse(endless()),
     }
     await answers[request.url.path](scope, receive, send)
@@ -131,6 +133,43 @@ async def test_redirects_cookies_and_proxies_of_the_environment_lead_nowhere(
         assert (await http.get(f"{address}/away")).status_code == 307
         await http.get(f"{address}/cookie")
         assert (await http.get(f"{address}/echo")).text == "none"
+
+
+@pytest.mark.parametrize(
+    ("bound", "carried"),
+    [
+        ({}, "none"),
+        ({"reqId": "r-1234567", "jobId": "7"}, "r-1234567"),
+        ({"jobId": "repeat:people.sync:17"}, "repeat:people.sync:17"),
+        ({"jobId": "no\r\nheader: é"}, "no--header:--"),
+    ],
+)
+async def test_whoever_is_asked_is_told_for_which_request_or_job(bound: dict[str, str], carried: str):
+    address = free_address()
+    place = Destination(url=address, may_be_private=True)
+    async with serving(answering, int(address.rpartition(":")[2])), client([place]) as http:
+        begin(**bound)
+
+        assert (await http.get(f"{address}/trail")).text == carried
+
+
+async def test_each_call_is_a_line_of_the_log_without_its_query(caplog: pytest.LogCaptureFixture):
+    address = free_address()
+    place = Destination(url=address, may_be_private=True)
+    with caplog.at_level("DEBUG", logger="muster"):
+        async with client([place]) as http:
+            with pytest.raises(httpx2.ConnectError):
+                await http.get(f"{address}/", params={"who": "ada"})
+            async with serving(answering, int(address.rpartition(":")[2])):
+                await http.get(f"{address}/", extensions={ATTEMPT: 2})
+
+    failed, answered = (record.msg for record in caplog.records if record.name == "muster")
+    assert isinstance(failed, dict)
+    assert isinstance(answered, dict)
+    assert (failed["error"], failed["attempt"]) == ("ConnectError", 1)
+    assert (answered["status"], answered["attempt"], answered["host"]) == (200, 2, "127.0.0.1")
+    assert answered["ms"] >= 0
+    assert "ada" not in str(failed)
 
 
 async def test_an_answer_without_end_is_ended():

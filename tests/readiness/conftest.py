@@ -8,12 +8,12 @@ from tests.readiness.between import free_address, standing_between
 from tests.readiness.sabotage import Siege
 from tests.town import opened
 
-from muster.settings import Settings
+from muster.settings import Secret, Settings
 from muster.wiring import portal
 
 
 @pytest.fixture(scope="module")
-async def siege(new_settings: Callable[[], Settings]) -> AsyncIterator[Siege]:
+async def siege(new_settings: Callable[[], Settings], sentry_dsn: Secret) -> AsyncIterator[Siege]:
     """A town that reaches itself and Google through proxies, its directory read, its worker at work.
 
     One for all saboteurs: whatever one of them leaves broken, the next will see.
@@ -26,7 +26,7 @@ async def siege(new_settings: Callable[[], Settings]) -> AsyncIterator[Siege]:
         standing_between(upstream, settings.public_url) as front,
         standing_between(settings.google_issuer, free_address()) as google,
         portal(
-            replace(settings, google_issuer=google.address),
+            replace(settings, google_issuer=google.address, sentry_dsn=sentry_dsn),
             application="muster-siege",
         ) as made,
     ):

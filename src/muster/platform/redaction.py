@@ -33,6 +33,10 @@ _SECRET_NAME = re.compile(rf"(?:{_HOLDERS})$", re.IGNORECASE)
 """The end of a field's name says what it holds: `client_secret`, `refreshToken`, but not `token_name`."""
 
 
+_START = r"(?:(?<![\w-])|(?<=\\[nrt]))"
+"""Where a word begins, also in a text that was quoted, whose ends of lines are letters."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Form:
     """One form of secret. What holds one holds one of `hints`, which are looked for first: it is fast."""
@@ -62,18 +66,18 @@ _FORMS = (
     _form(
         "bearer",
         "basic",
-        pattern=r"\b(bearer|basic)\s+[\w.~+/=-]{8,}",
+        pattern=_START + r"(bearer|basic)\s+[\w.~+/=-]{8,}",
         instead=rf"\1 {HIDDEN}",
         flags=re.IGNORECASE,
     ),
-    _form("eyj", pattern=r"(?<![\w-])eyJ[\w-]{5,}\.[\w-]{5,}(?:\.[\w-]*)*"),
-    _form("mst_", pattern=r"(?<![\w-])mst_[\w-]{16,}"),
-    _form("ya29.", pattern=r"(?<![\w-])ya29\.[\w.-]{8,}"),
-    _form("1//", pattern=r"(?<![\w-])1//[\w-]{16,}"),
-    _form("4/", pattern=r"(?<![\w/])4/[\w-]{20,}"),
-    _form("gocspx-", pattern=r"(?<![\w-])GOCSPX-[\w-]{8,}"),
-    _form("pat-", pattern=r"(?<![\w-])pat-[a-z]{2,4}\d-[\w-]{8,}"),
-    _form("napi_", pattern=r"(?<![\w-])napi_\w{16,}"),
+    _form("eyj", pattern=_START + r"eyJ[\w-]{5,}\.[\w-]{5,}(?:\.[\w-]*)*"),
+    _form("mst_", pattern=_START + r"mst_[\w-]{16,}"),
+    _form("ya29.", pattern=_START + r"ya29\.[\w.-]{8,}"),
+    _form("1//", pattern=_START + r"1//[\w-]{16,}"),
+    _form("4/", pattern=_START + r"(?<!/)4/[\w-]{20,}"),
+    _form("gocspx-", pattern=_START + r"GOCSPX-[\w-]{8,}"),
+    _form("pat-", pattern=_START + r"pat-[a-z]{2,4}\d-[\w-]{8,}"),
+    _form("napi_", pattern=_START + r"napi_\w{16,}"),
     _form(
         "hooks.slack.com",
         "chat.googleapis.com",
@@ -100,10 +104,10 @@ _FORMS = (
     ),
 )
 
-_BLOB = re.compile(rf"(?<![\w-])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{{{_BLOB_LENGTH}}}(?![\w-])", re.ASCII)
+_BLOB = re.compile(rf"{_START}(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{{{_BLOB_LENGTH}}}(?![\w-])", re.ASCII)
 """256 random bits as `secrets.token_urlsafe(32)` writes them: sessions, sign-ins under way, push channels."""
 
-_EMAIL = re.compile(r"(?<![\w.+'-])[\w.+'-]+@[\w-]+(?:\.[\w-]+)+")
+_EMAIL = re.compile(r"(?<![\w.+'-])[\w.+'-]+@(?:[\w-]+\.)+[a-z]{2,}\b", re.IGNORECASE)
 
 _UNSEEN = {number: rf"\x{number:02x}" for number in (*range(32), *range(127, 160))} | {
     number: rf"\u{number:04x}" for number in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))

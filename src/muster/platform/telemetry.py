@@ -34,7 +34,7 @@ _QUIET = ("httpcore2", "httpx2", "asyncio", "bullmq", "alembic.runtime.migration
 _NO_HEADER = re.compile(r"[^A-Za-z0-9_.:-]")
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger("muster")
-bind = bind_contextvars
+bind, bound = bind_contextvars, get_contextvars
 
 
 def begin(**fields: Any) -> Effort:
@@ -46,8 +46,8 @@ def begin(**fields: Any) -> Effort:
 
 def trail() -> str:
     """By which the log of somebody we ask can be joined to ours: the request's id, or else the job's."""
-    bound = get_contextvars()
-    found = str(bound.get("reqId") or bound.get("jobId") or "")
+    fields = bound()
+    found = str(fields.get("reqId") or fields.get("jobId") or "")
     return _NO_HEADER.sub("-", found)[:100]
 
 

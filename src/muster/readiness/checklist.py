@@ -22,6 +22,7 @@ DATABASE, REDIS, CACHE, JOBS = "PostgreSQL", "Redis", "Cache", "Jobs and workers
 DIRECTORY, ACCESS = "Workspace directory", "Sign-in and security"
 HUBSPOT = "HubSpot"
 HEALTH = "Health and metrics"
+LOGS = "Logs and errors"
 
 ROWS = (
     Row(
@@ -267,5 +268,19 @@ ROWS = (
         title="Changes reach HubSpot",
         promise="What was changed here is in HubSpot within a quarter of an hour, or was refused, and whoever asked was told.",
         remedy="See hubspot.reachable and hubspot.allowance first, then that a worker takes the queue `crm` (workers.alive). Nothing is lost meanwhile: what waits is written once HubSpot takes it.",
+    ),
+    Row(
+        id="logs.readable",
+        group=LOGS,
+        title="Log lines",
+        promise="A line of the log has the fields that Pino's tools read, and no secret in any of them, be it in a message, a field, an error or a library's own line.",
+        remedy="See what the evidence names: something that configures Python's logging beside Muster, or a form of secret that `platform/redaction.py` does not know. Until it is mended, let nobody read the log who may not read that.",
+    ),
+    Row(
+        id="sentry.arrives",
+        group=LOGS,
+        title="Error reports",
+        promise="An error is taken by the Sentry of SENTRY_DSN, and where that can be asked (the sandbox's) has arrived without the secrets that were planted in it.",
+        remedy="See that SENTRY_DSN is that of a project that exists, that this machine reaches its host, and that the project's quota is not used up; then send one from /admin/settings. Errors are in the log meanwhile.",
     ),
 )

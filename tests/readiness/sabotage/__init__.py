@@ -1,6 +1,17 @@
 """The saboteurs: for every row of the checklist, real ways of breaking what it promises."""
 
-from tests.readiness.sabotage import access, cache, crm, dashboard, directory, edge, health, jobs, servers
+from tests.readiness.sabotage import (
+    access,
+    cache,
+    crm,
+    dashboard,
+    directory,
+    edge,
+    health,
+    jobs,
+    servers,
+    telemetry,
+)
 from tests.readiness.sabotage.siege import SABOTAGES, Sabotage, Siege
 
 __all__ = [
@@ -16,4 +27,5 @@ __all__ = [
     "health",
     "jobs",
     "servers",
+    "telemetry",
 ]
