@@ -146,10 +146,10 @@ def test_the_scopes_to_grant_are_those_hubspot_is_asked_with():
 
 
 def test_every_metric_is_documented_and_no_other():
-    prometheus = ast.parse((ROOT / "src/muster/platform/prometheus.py").read_text("utf-8"))
+    declared = ast.parse((ROOT / "src/muster/platform/prometheus.py").read_text("utf-8"))
     kept = {
         node.args[0].value
-        for node in ast.walk(prometheus)
+        for node in ast.walk(declared)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id in {"Counter", "Gauge", "Histogram"}

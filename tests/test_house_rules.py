@@ -25,6 +25,7 @@ OPEN_TO_ANYONE = {
     ("GET", "/livez"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
+    ("GET", "/status"),
     ("GET", "/openapi.json"),
     ("GET", "/sign-in"),
     ("GET", "/sign-in/google"),
@@ -42,15 +43,19 @@ EDGES = {
     "muster/readiness/proofs.py ask": "the probe runner: a probe that breaks has not shown its promise",
     "muster/readiness/watch.py _again": "whatever broke this turn of who watches, there is a next",
     "muster/platform/notify.py _send": "whatever a plugin breaks on, the message was not taken",
-    "muster/readiness/health.py _measured": "whatever is wrong with a component, it is not ready",
+    "muster/readiness/health.py Health._ask": "whatever is wrong with a component, it is not there",
+    "muster/platform/error_reports.py _Handler.emit": "telling of an error must not be another",
+    "muster/platform/queue/taking.py BullWorker._settle": "a job's error is its fate, which Redis is told",
 }
 """Where any error may end."""
 
 WAYSIDES = {
-    "muster/platform/queue.py _run": "the job runner writes its log line",
+    "muster/platform/queue/working.py _run": "the run is counted",
+    "muster/platform/queue/working.py _run_logged": "the job runner writes its log line",
     "muster/platform/database.py Database._check": "dead connections are thrown out of the pool",
     "muster/people/runs.py Runs.run": "the run is kept with its reason",
     "muster/crm/runs.py CrmRuns.run": "the run is kept with its reason",
+    "muster/platform/tracing.py Tracing.span": "the span says that it failed",
     "muster/web.py RequestLog.__call__": "the request's line in the log says how it ended",
     "muster/embedded/server.py Server.start": "nothing is left running or locked",
     "muster/embedded/postgres.py Postgres._make_cluster": "half of a cluster is removed",

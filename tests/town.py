@@ -19,9 +19,10 @@ from starlette.types import ASGIApp
 from typing_extensions import override
 
 from muster.platform.http_limits import LimitedHttp
+from muster.platform.listening import listen
 from muster.platform.queue import QUEUES, Worker
 from muster.settings import Settings
-from muster.web import Server, application, listen
+from muster.web import Server, application
 from muster.wiring import Portal, portal
 
 SESSION_COOKIE = "muster_session"
@@ -162,7 +163,8 @@ class Town:
 
     async def beat(self, name: str = "test-worker") -> None:
         """Say that the worker lives, for the next twenty seconds."""
-        await self.portal.heartbeats.beat(name, queues=[spec.name for spec in QUEUES], running=0)
+        concurrency = {spec.name: 4 for spec in QUEUES}
+        await self.portal.heartbeats.beat(name, concurrency=concurrency, running=[])
 
     async def watched(self) -> None:
         """Have somebody look for what is to be alerted of, and tell it."""

@@ -41,6 +41,7 @@ _NAMES = {
     "people_sync_every": "PEOPLE_SYNC_MINUTES",
     "crm_sync_every": "CRM_SYNC_MINUTES",
     "session_idle": "SESSION_IDLE_MINUTES",
+    "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
     "people_removal_percent": "PEOPLE_REMOVAL_PERCENT",
 }
 """Fields whose setting is not simply called as they are."""
@@ -51,6 +52,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "MUSTER_HOME": "folder of one instance: embedded servers, key, instance.env",
         "HOST": "address to listen on",
         "PORT": "port to listen on",
+        "WORKER_PORT": "port at which a worker answers /livez, /readyz and /metrics; 0 for none",
+        "METRICS_TOKEN": "at least 16 random characters, which Prometheus sends to /metrics; without it only this machine may read it",  # noqa: E501
         "PUBLIC_URL": "where browsers find the portal, without a path",
         "SECRET_KEY": "at least 32 random characters, from which form tokens are made",
         "SECRET_KEY_FALLBACKS": "earlier keys whose form tokens still count, separated by commas",
@@ -59,6 +62,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "LOG_LEVEL": "trace, debug, info, warn, error or fatal",
         "NO_COLOR": "anything: the log has no colours on a terminal either",
         "SENTRY_DSN": "where errors are reported to; without it nowhere",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "where traces are sent to; without it nowhere",
         "TRUSTED_PROXIES": "addresses or networks whose X-Forwarded-For is believed, separated by commas",
     },
     "Servers": {
@@ -150,6 +154,8 @@ class Settings:
     home: Path = Path(DEFAULT_HOME)
     host: str = "127.0.0.1"
     port: int = 8000
+    worker_port: int = 0
+    metrics_token: Secret | None = None
     public_url: str = "http://localhost:8000"
     secret_key: Secret
     secret_key_fallbacks: tuple[Secret, ...] = ()
@@ -180,6 +186,7 @@ class Settings:
     log_level: str = "info"
     no_color: str = ""
     sentry_dsn: Secret | None = None
+    otlp_endpoint: str = ""
     trusted_proxies: tuple[str, ...] = ()
 
     @property
@@ -310,6 +317,8 @@ def _settings(env: FileAwareEnv, *, with_owner: bool = False) -> Settings:
         home=home_folder(env),
         host=env.str("HOST", "0.0.0.0" if production else "127.0.0.1"),  # noqa: S104  a container is reached from outside
         port=port(env),
+        worker_port=_worker_port(env),
+        metrics_token=_metrics_token(env),
         public_url=public_url(env),
         secret_key=_key(_required(env, "SECRET_KEY", "at least 32 random characters")),
         secret_key_fallbacks=tuple(
@@ -353,6 +362,9 @@ def _settings(env: FileAwareEnv, *, with_owner: bool = False) -> Settings:
         log_level=_log_level(env),
         no_color=env.str("NO_COLOR", ""),
         sentry_dsn=_dsn(env),
+        otlp_endpoint=_url(env, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost", {"http", "https"})
+        if env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+        else "",
         trusted_proxies=_proxies(env),
     )
 
@@ -493,6 +505,23 @@ def _text_or_file(env: FileAwareEnv, name: str) -> Secret | None:
         raise SettingsError(f"{name} is neither JSON that begins with {{ nor a readable file") from error
 
 
+def _worker_port(env: FileAwareEnv) -> int:
+    expected = "a number from 1 to 65535, or 0 for none"
+    number = _checked("WORKER_PORT", expected, lambda: int(env.str("WORKER_PORT", "0")))
+    if not 0 <= number <= 65535:
+        raise SettingsError(f"WORKER_PORT is {number}; expected {expected}")
+    if number and number == port(env):
+        raise SettingsError("WORKER_PORT is that of PORT; expected another")
+    return number
+
+
+def _metrics_token(env: FileAwareEnv) -> Secret | None:
+    value = env.str("METRICS_TOKEN", "")
+    if value and (len(value) < 16 or not value.isascii() or not value.isprintable() or " " in value):
+        raise SettingsError("METRICS_TOKEN is not at least 16 letters, digits and signs without a space")
+    return Secret(value) if value else None
+
+
 def port(env: FileAwareEnv) -> int:
     number = _checked("PORT", _PORT, lambda: int(env.str("PORT", "8000")))
     if not 1 <= number <= 65535:
@@ -572,7 +601,7 @@ def _shown(value: object) -> str:
         case timedelta():
             return f"{value.total_seconds() / 60:.0f}"
         case _:
-            return str(value or "(not set)")
+            return "(not set)" if value in {None, ""} else str(value)
 
 
 def _without_password(value: str) -> str:

@@ -33,8 +33,8 @@ from muster.embedded.valkey import Valkey
 from muster.errors import MusterError, SettingsError
 from muster.platform import migrations
 from muster.platform.actor import System
+from muster.platform.listening import listen
 from muster.settings import INSTANCE_FILE, OWNER, Settings, child_environment
-from muster.web import listen
 from muster.wiring import portal
 
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -28,11 +28,14 @@ from typing_extensions import override
 from muster.errors import MusterError, NotSignedIn
 from muster.platform.effort import Effort
 from muster.platform.http_limits import LimitedHttp
+from muster.platform.listening import listen
 from muster.platform.pages import PACKAGE, Pages
-from muster.platform.prometheus import REQUEST_SECONDS, REQUESTS
+from muster.platform.prometheus import IN_FLIGHT, REQUEST_SECONDS, REQUESTS
 from muster.platform.routes import Problem, Request, Route
 from muster.platform.security_headers import SecurityHeaders
 from muster.platform.telemetry import begin, logger
+from muster.platform.tracing import span
+from muster.readiness.waiting import until_ready
 from muster.settings import Settings
 from muster.wiring import Portal, portal
 
@@ -66,6 +69,7 @@ TITLES = {
     HTTPStatus.INTERNAL_SERVER_ERROR: "Something went wrong here",
 }
 
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _REQUEST_ID = re.compile(r"^[\w-]{8,64}$")
 _DRAIN_SECONDS = 20
 _AGAIN_SECONDS = 5
@@ -111,21 +115,27 @@ class RequestLog:
                 ]
             await send(message)
 
+        IN_FLIGHT.inc()
         try:
-            await self._app(scope, receive, send_with_id)
-            status = status or HUNG_UP
+            with span(scope["method"], "server", http__request__method=scope["method"]) as tell:
+                await self._app(scope, receive, send_with_id)
+                status = status or HUNG_UP
+                route = state["route"].path if "route" in state else "(none)"
+                tell(f"{scope['method']} {route}", http__route=route, http__response__status_code=status)
         except BaseException:
             status = status or 500
             raise
         finally:
+            IN_FLIGHT.dec()
             self._count(scope, status, time.perf_counter() - started, effort)
 
     def _count(self, scope: Scope, status: int, seconds: float, effort: Effort) -> None:
         route: Route | None = scope["state"].get("route")
         # The route's own pattern: a path as it was typed would make a new series for each.
         name = route.path if route else "(none)"
-        REQUESTS.labels(scope["method"], name, status).inc()
-        REQUEST_SECONDS.labels(scope["method"], name).observe(seconds)
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        REQUESTS.labels(method, name, status).inc()
+        REQUEST_SECONDS.labels(method, name).observe(seconds)
         if not (route and route.bare and status < 400):
             logger.info(
                 "request",
@@ -300,24 +310,12 @@ async def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=_DRAIN_SECONDS,
         )
         logger.info("web_started", address=f"http://{settings.host}:{listening.getsockname()[1]}")
+        # Whoever asks meanwhile is told that it is not ready, and goes on being answered.
+        waiting = asyncio.create_task(until_ready(made.health))
         await Server(config).serve([listening])
+        waiting.cancel()
+        await asyncio.wait({waiting})
         logger.info("web_stopped")
-
-
-def listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named as TCP: asyncio switches off the delay of small answers only where it is.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-        listening.listen(socket.SOMAXCONN)
-    except OSError as error:
-        listening.close()
-        raise MusterError(
-            f"port {port} of {host} cannot be had ({error.strerror}): set PORT to another or stop what has it"
-        ) from error
-    return listening
 
 
 def _request_id(scope: Scope) -> str:
@@ -348,6 +346,8 @@ def _onward(code: str) -> dict[str, str]:
     """The button of an error page."""
     if code == "sign_in_refused":
         return {"href": "/sign-in/google", "label": "Use another account"}
+    if code == "unavailable":
+        return {"href": "/status", "label": "What works and what does not"}
     return {"href": "/", "label": "Back to the dashboard"}
 
 

@@ -105,14 +105,20 @@ from muster.platform.rights_cache import RightsCache
 from muster.platform.routes import Route, unique
 from muster.platform.sessions import Sessions
 from muster.platform.telemetry_probes import ErrorProbe, LogProbe
+from muster.platform.tracing import Tracing
 from muster.platform.vault import Vault
 from muster.readiness.alerting import Alerting
-from muster.readiness.health import HealthPages
+from muster.readiness.figures import Figures
+from muster.readiness.health import Components, Health
+from muster.readiness.health_pages import HealthPages
+from muster.readiness.health_probe import HealthProbe
 from muster.readiness.jobs import CANARY, ReadinessJobs
 from muster.readiness.proofs import Proofs
+from muster.readiness.status import Status
+from muster.readiness.status_page import StatusPage
 from muster.readiness.watch import Watch
 from muster.readiness.web import ChecklistPages
-from muster.settings import MEANINGS, OWNER, Settings
+from muster.settings import MEANINGS, OWNER, Secret, Settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,6 +161,8 @@ class Portal:
     google_doctor: GoogleDoctor
     hubspot_doctor: HubSpotDoctor
     proofs: Proofs
+    health: Health
+    health_pages: HealthPages
     reports: ErrorReports | None
     alerting: Alerting
     watch: Watch
@@ -171,7 +179,7 @@ async def portal(settings: Settings, *, application: str) -> AsyncIterator[Porta
     Servers that are away do not keep it from opening: what needs them says so when it is asked.
     """
     made = make(settings, application=application)
-    with made.reports or nullcontext():
+    with made.reports or nullcontext(), _tracing(settings, application) or nullcontext():
         await made.database.open()
         try:
             yield made
@@ -210,8 +218,11 @@ def make(settings: Settings, *, application: str) -> Portal:
     )
     role_book = RoleBook(database, groups_of=group_ids_of)
     second_look = SecondLook(database, role_book, grants)
-    tokens, audit_log = Tokens(database, rights), AuditLog(database)
-    probe_account = ProbeAccount(database, rights)
+    tokens, audit_log, probe_account = (
+        Tokens(database, rights),
+        AuditLog(database),
+        ProbeAccount(database, rights),
+    )
     key, fallbacks = settings.secret_key.reveal(), [one.reveal() for one in settings.secret_key_fallbacks]
     google = GoogleSignIn(
         http,
@@ -283,14 +294,28 @@ def make(settings: Settings, *, application: str) -> Portal:
     push = PushChannels(database, directory, address=_push_address(settings))
     sync = PeopleSync(database, directory, copy, removals, accounts, push, busts)
     groups = GroupSync(database, directory, copy, busts, members_changed=rights.members_changed)
-    roster, history = Roster(database), History(database)
-    lines, nesting = ReportingLines(database), Nesting(database)
+    roster, history, lines, nesting = (
+        Roster(database),
+        History(database),
+        ReportingLines(database),
+        Nesting(database),
+    )
     people_jobs = PeopleJobs(sync, groups, rereads, push, queues, every=settings.people_sync_every)
     catalogues, who_is = Catalogues(database, cache), Standings(database).who_is
     owners = Owners(database, cache, who_is)
     lists = Lists(database, cache, owners, who_is, synced_at=crm_sync.synced_at)
     editing = Editing(database, cache, busts, mirror, hubspot, catalogues, owners, lists, queues)
     dashboard = Dashboard(database, cache, busts, owners, catalogues, seat_price=settings.seat_price)
+    health = Health(
+        Components(
+            database,
+            client,
+            cache_client,
+            queues,
+            people_every=settings.people_sync_every,
+            customers_every=settings.crm_sync_every if settings.has_hubspot else None,
+        ).declared()
+    )
     proofs = Proofs(
         database,
         [
@@ -301,6 +326,9 @@ def make(settings: Settings, *, application: str) -> Portal:
             *HookProbes(Cache(cache_client), database, copy, mirror, probe_account).probes(),
             *JobProbes(queues, heartbeats, CANARY).probes(),
             *HeaderProbe(http, settings.public_url).probes(),
+            *HealthProbe(
+                http, health, public_url=settings.public_url, metrics_token=_revealed(settings.metrics_token)
+            ).probes(),
             *LogProbe().probes(),
             *ErrorProbe(reports, http, sandbox=_sentry_of_the_sandbox(settings)).probes(),
             *FrontDoor(http, sessions, google, site, probe_account=probe_account).probes(),
@@ -339,6 +367,20 @@ def make(settings: Settings, *, application: str) -> Portal:
             ).probes(),
         ],
     )
+    health_pages = HealthPages(
+        health,
+        Figures(
+            database,
+            queues,
+            heartbeats,
+            sessions,
+            proofs,
+            health,
+            role=application.removeprefix("muster-"),
+            has_hubspot=settings.has_hubspot,
+        ),
+        metrics_token=_revealed(settings.metrics_token),
+    )
     access = AccessPages(
         database,
         accounts,
@@ -352,7 +394,8 @@ def make(settings: Settings, *, application: str) -> Portal:
     watch, api = alerting.watch(proofs), OpenApi()
     routes = unique(
         [
-            *HealthPages(database, client, queues, heartbeats).routes(),
+            *health_pages.routes(),
+            *StatusPage(Status(health, database, has_hubspot=settings.has_hubspot), pages).routes(),
             *access.routes(),
             *dashboard.routes(removals, pages, checklist=proofs.tally),
             *ChangePages(history, sync, pages).routes(),
@@ -464,6 +507,8 @@ def make(settings: Settings, *, application: str) -> Portal:
         google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
         hubspot_doctor=HubSpotDoctor(hubspot, meter, _hubspot_set_up(settings)),
         proofs=proofs,
+        health=health,
+        health_pages=health_pages,
         reports=reports,
         alerting=alerting,
         watch=watch,
@@ -505,11 +550,26 @@ def _hubspot_set_up(settings: Settings) -> HubSpotSetUp:
     )
 
 
+def _revealed(secret: Secret | None) -> str | None:
+    return secret.reveal() if secret else None
+
+
 def _reports(settings: Settings, application: str) -> ErrorReports | None:
     if not settings.sentry_dsn:
         return None
     return ErrorReports(
         settings.sentry_dsn.reveal(),
+        redaction=Redaction(settings.secrets(), emails=True),
+        environment=settings.environment,
+        process=application,
+    )
+
+
+def _tracing(settings: Settings, application: str) -> Tracing | None:
+    if not settings.otlp_endpoint:
+        return None
+    return Tracing(
+        settings.otlp_endpoint,
         redaction=Redaction(settings.secrets(), emails=True),
         environment=settings.environment,
         process=application,

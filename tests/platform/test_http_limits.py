@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.town import Town, eventually
 
 from muster.platform.http_limits import LimitedHttp
-from muster.web import listen
+from muster.platform.listening import listen
 
 
 class Hasty(LimitedHttp):

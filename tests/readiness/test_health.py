@@ -1,19 +1,22 @@
-"""What machines ask: is it alive, is it ready, and how is it doing."""
+"""What machines ask: is it alive, and is it ready."""
 
 import contextlib
-import math
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import httpx2
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from tests.readiness.away import nobody, silence, without_postgresql, without_redis
-from tests.town import Town, served
+from tests.readiness.line import Cut, Line, line_to
+from tests.town import Town, eventually, served
 
 from muster import __version__
 from muster.platform import migrations
-from muster.settings import Settings
+from muster.readiness.health import Component, Degraded, Down, Health, Standing, State
+from muster.settings import Secret, Settings
 from muster.wiring import portal
 
 
@@ -28,23 +31,12 @@ async def asked_of(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 def standing(response: httpx2.Response) -> dict[str, str]:
-    """Component → pass or fail."""
+    """Component → pass, warn or fail."""
     assert response.headers["content-type"] == "application/health+json"
     health = response.json()
     assert health["releaseId"] == __version__
-    assert (health["status"] == "pass") == (response.status_code == 200)
+    assert (health["status"] == "fail") == (response.status_code == 503)
     return {name: measured["status"] for name, (measured,) in health["checks"].items()}
-
-
-def figures(response: httpx2.Response) -> dict[tuple[str, frozenset[str]], float]:
-    """(Name, values of the labels) → value, as Prometheus reads them."""
-    assert response.status_code == 200
-    assert response.headers["content-type"].startswith("text/plain")
-    return {
-        (sample.name, frozenset(sample.labels.values())): sample.value
-        for family in text_string_to_metric_families(response.text)
-        for sample in family.samples
-    }
 
 
 # Alive
@@ -63,11 +55,30 @@ async def test_it_is_alive_whatever_its_servers_do(settings: Settings, place: An
 # Ready
 
 
+def needed(response: httpx2.Response) -> dict[str, str]:
+    found = standing(response)
+    return {name: found[name] for name in ("postgresql", "redis", "migrations")}
+
+
+ALL_THERE = {"postgresql": "pass", "redis": "pass", "migrations": "pass"}
+
+
 async def test_it_is_ready_where_everything_answers(town: Town):
+    await town.all_in_step()
+    async with town.working():
+        response = await town.raw.get(f"{town.base_url}/readyz")
+
+    assert set(standing(response).values()) == {"pass"}
+    assert (response.status_code, response.json()["status"]) == (200, "pass")
+
+
+async def test_what_is_only_missed_takes_no_web_out_of_service(town: Town):
     response = await town.raw.get(f"{town.base_url}/readyz")
 
-    assert standing(response) == {"postgresql": "pass", "redis": "pass", "migrations": "pass"}
-    assert response.status_code == 200
+    found = standing(response)
+    assert needed(response) == ALL_THERE
+    assert (found["workers"], found["directory"], found["hubspot"]) == ("fail", "warn", "warn")
+    assert (response.status_code, response.json()["status"]) == (200, "warn")
 
 
 async def test_without_postgresql_it_is_not_ready(settings: Settings):
@@ -76,7 +87,7 @@ async def test_without_postgresql_it_is_not_ready(settings: Settings):
             response = await client.get("/readyz")
 
     assert response.status_code == 503
-    assert standing(response) == {"postgresql": "fail", "redis": "pass", "migrations": "fail"}
+    assert needed(response) == {"postgresql": "fail", "redis": "pass", "migrations": "fail"}
     assert "planted" not in response.text
 
 
@@ -87,7 +98,7 @@ async def test_without_redis_it_is_not_ready(settings: Settings):
 
     assert response.status_code == 503
     assert response.headers["retry-after"] == "5"
-    assert standing(response) == {"postgresql": "pass", "redis": "fail", "migrations": "pass"}
+    assert needed(response) == {"postgresql": "pass", "redis": "fail", "migrations": "pass"}
     assert "planted" not in response.text
 
 
@@ -98,52 +109,164 @@ async def test_with_the_tables_of_another_release_it_is_not_ready(town: Town):
     finally:
         await town.raw_execute(f"UPDATE alembic_version SET version_num = '{migrations.head()}'")  # noqa: S608  ours
 
-    assert standing(response) == {"postgresql": "pass", "redis": "pass", "migrations": "fail"}
+    assert needed(response) == {"postgresql": "pass", "redis": "pass", "migrations": "fail"}
 
 
-# Figures
+async def test_a_stranger_learns_of_each_component_whether_and_when_and_nothing_else(town: Town):
+    health = (await town.raw.get(f"{town.base_url}/readyz")).json()
+
+    assert set(health) == {"status", "releaseId", "checks"}
+    assert {frozenset(measured) for (measured,) in health["checks"].values()} == {
+        frozenset({"status", "time"})
+    }
 
 
-async def test_prometheus_reads_people_queues_and_workers(town: Town):
-    await town.portal.sync.run()
-    async with town.working():
-        read = figures(await town.raw.get(f"{town.base_url}/metrics"))
-
-    people = {next(iter(labels)): value for (name, labels), value in read.items() if name == "muster_people"}
-    assert people["active"] > 400
-    assert sum(people.values()) - people["deleted"] == 500
-    assert read["muster_workers", frozenset()] == 1
-    assert read["muster_queue_jobs", frozenset({"people", "waiting"})] == 0
-    assert read["muster_queue_jobs", frozenset({"upkeep", "failed"})] == 0
-    assert 0 <= read["muster_people_sync_age_seconds", frozenset()] < 60
-    assert read["muster_database_pool_connections", frozenset({"open"})] >= 1
-
-
-async def test_requests_are_counted_by_route_and_not_by_address(town: Town):
+async def test_whoever_sees_the_checklist_learns_why_and_since_when(town: Town):
     async with town.signed_in("ada@acme.test") as ada:
-        await ada.get("/people/nobody-at-all")
+        report = (await ada.get("/api/v1/health")).json()
+    async with town.signed_in("cy@acme.test") as cy:
+        refused = await cy.get("/api/v1/health")
 
-    text = (await town.raw.get(f"{town.base_url}/metrics")).text
-
-    assert 'route="/people/{google_id}"' in text
-    assert "nobody-at-all" not in text
-
-
-async def test_a_directory_that_was_never_read_is_no_fresh_one(town: Town):
-    read = figures(await town.raw.get(f"{town.base_url}/metrics"))
-
-    assert not read["muster_people_sync_age_seconds", frozenset()] < 3600
+    workers = next(one for one in report["components"] if one["name"] == "workers")
+    assert (workers["status"], workers["is_needed"]) == ("fail", False)
+    assert workers["problem"] == workers["last_problem"] == "no worker has said that it lives"
+    assert workers["since"] <= workers["time"]
+    assert refused.status_code == 403
 
 
-async def test_what_is_not_known_is_not_shown_as_zero(town: Town, settings: Settings):
-    await town.portal.sync.run()
-    assert figures(await town.raw.get(f"{town.base_url}/metrics"))["muster_workers", frozenset()] == 0
+# Cut
 
-    with nobody() as somewhere:
-        away = without_redis(without_postgresql(settings, somewhere), somewhere)
-        async with asked_of(away) as client:
-            read = figures(await client.get("/metrics"))
 
-    assert {name for name, _ in read}.isdisjoint({"muster_people", "muster_queue_jobs"})
-    assert math.isnan(read["muster_workers", frozenset()])
-    assert math.isnan(read["muster_people_sync_age_seconds", frozenset()])
+Way = Callable[[Settings, Line], Settings]
+
+
+def by_way_to_postgresql(settings: Settings, line: Line) -> Settings:
+    return replace(settings, database_url=Secret(line.url(settings.database_url.reveal())))
+
+
+def by_way_to_redis(settings: Settings, line: Line) -> Settings:
+    return replace(settings, redis_url=Secret(line.url(settings.redis_url.reveal())))
+
+
+def by_way_to_the_cache(settings: Settings, line: Line) -> Settings:
+    return replace(settings, cache_redis_url=Secret(line.url(settings.redis_url.reveal())))
+
+
+def address_of(settings: Settings, server: str) -> str:
+    return settings.database_url.reveal() if server == "postgresql" else settings.redis_url.reveal()
+
+
+SERVERS = [
+    ("postgresql", by_way_to_postgresql, {"postgresql", "migrations", "workers", "directory", "hubspot"}),
+    ("redis", by_way_to_redis, {"redis", "queue", "cache"}),
+    ("cache", by_way_to_the_cache, {"cache"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("how", "server", "by_way", "lost"),
+    [
+        *((how, *SERVERS[0]) for how in (Cut.REFUSE, Cut.RESET, Cut.BLACK_HOLE)),
+        *((how, *SERVERS[1]) for how in (Cut.REFUSE, Cut.RESET, Cut.BLACK_HOLE)),
+        (Cut.BLACK_HOLE, *SERVERS[2]),
+    ],
+    ids=lambda value: str(value) if isinstance(value, str) else "",
+)
+async def test_a_line_that_is_cut_fails_its_components_in_time_and_heals(
+    settings: Settings, how: Cut, server: str, by_way: Way, lost: set[str]
+):
+    async with line_to(address_of(settings, server)) as line, asked_of(by_way(settings, line)) as client:
+        before = await client.get("/readyz")
+        await line.cut(how)
+
+        async def is_known() -> httpx2.Response | None:
+            """A report made before the cut may be told for a second more."""
+            started = time.monotonic()
+            response = await client.get("/readyz")
+            assert time.monotonic() - started < 10, "nobody waits for longer than the deadline"
+            return response if standing(response)[server] == "fail" else None
+
+        cut = await eventually(is_known)
+        alive = await client.get("/livez")
+        await line.cut(Cut.OPEN)
+
+        async def has_healed() -> bool:
+            return needed(await client.get("/readyz")) == ALL_THERE
+
+        await eventually(has_healed)
+
+    assert needed(before) == ALL_THERE
+    found = standing(cut)
+    assert {found[name] for name in lost} == {"fail"}
+    assert {found[name] for name in {"postgresql", "redis", "cache", "queue"} - lost} == {"pass"}
+    assert cut.status_code == (200 if server == "cache" else 503)
+    assert line.place not in cut.text
+    assert alive.status_code == 200
+
+
+async def test_a_slow_line_is_degraded_and_not_down(settings: Settings):
+    async with (
+        line_to(settings.redis_url.reveal()) as line,
+        asked_of(by_way_to_redis(settings, line)) as client,
+    ):
+        assert needed(await client.get("/readyz")) == ALL_THERE
+        await line.cut(Cut.SLOW)
+
+        async def is_slow() -> httpx2.Response | None:
+            response = await client.get("/readyz")
+            return response if standing(response)["redis"] == "warn" else None
+
+        slow = await eventually(is_slow)
+
+    assert slow.status_code == 200
+
+
+# Over time
+
+
+async def test_since_when_it_is_so_and_what_was_wrong_last_are_remembered():
+    wrong: Exception | None = None
+
+    async def ask() -> timedelta | None:
+        if wrong:
+            raise wrong
+        return None
+
+    health = Health([Component(name="redis", ask=ask, is_needed=True)], told_for=0)
+
+    async def now() -> Standing:
+        return (await health.report()).components[0]
+
+    well = await now()
+    wrong = Degraded("2 wait")
+    degraded = await now()
+    wrong = Down("it refuses")
+    down = await now()
+    still_down = await now()
+    wrong = None
+    well_again = await now()
+
+    assert [one.status for one in (well, degraded, down, well_again)] == [
+        State.PASS,
+        State.WARN,
+        State.FAIL,
+        State.PASS,
+    ]
+    assert down.since == down.time == still_down.since < still_down.time
+    assert (well.last_problem, well_again.problem, well_again.last_problem) == ("", "", "it refuses")
+    assert well_again.last_problem_at == still_down.time
+
+
+async def test_whoever_asks_at_the_same_time_asks_each_server_once():
+    asked = 0
+
+    async def ask() -> None:
+        nonlocal asked
+        asked += 1
+
+    health = Health([Component(name="redis", ask=ask)])
+
+    for _ in range(50):
+        await health.report()
+
+    assert asked == 1

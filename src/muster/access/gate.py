@@ -18,6 +18,8 @@ from muster.platform import csrf
 from muster.platform.actor import Actor
 from muster.platform.addresses import hostname, is_loopback
 from muster.platform.csrf import Csrf
+from muster.platform.patience import answered
+from muster.platform.prometheus import LIMITED
 from muster.platform.rate_limit import TRYING_TOKENS, Allowance, Limit, caller_at
 from muster.platform.routes import Anyone, Request, Route, as_text, decoded, from_json, plural
 from muster.platform.sessions import Session, Sessions
@@ -74,6 +76,10 @@ class Site:
         return frozenset(url.casefold() for url in (self.public_url, self.base_url(request)))
 
 
+_GREETED_WITHIN = 1.0
+"""Seconds; the page that says what is away shall not wait for it for long."""
+
+
 class Gate:
     """Every route but the bare ones goes through here; a handler runs only for who may call it."""
 
@@ -96,6 +102,8 @@ class Gate:
                 if not route.bare:
                     await self._admit(route, request)
                     await self._check_csrf(route, request)
+                elif route.greets:
+                    await self._greet(route, request)
                 response = await self._handle(route, request)
             except ClientDisconnect:
                 return
@@ -117,6 +125,28 @@ class Gate:
         await self._admit_session(route, request)
         if not request.actor.may(route.may):
             raise NotAllowed(f"Your role does not let you {route.may}.")
+
+    async def _greet(self, route: Route, request: Request) -> None:
+        """Know who is signed in, if Redis and PostgreSQL say so at once; the request goes on in any case."""
+        session_id = request.cookies.get(self._site.session_cookie)
+        if not session_id:
+            return
+        try:
+            session, rights = await answered(self._find(session_id, request, route), within=_GREETED_WITHIN)
+        except (Unavailable, TimeoutError):
+            return
+        if session and rights:
+            state = request.scope["state"]
+            state["session_id"], state["sign_in"], state["via"] = session_id, session.sign_in, "browser"
+            _become(request, actor(rights))
+
+    async def _find(
+        self, session_id: str, request: Request, route: Route
+    ) -> tuple[Session | None, Rights | None]:
+        admission = await self._sessions.admit(session_id, caller_at(request.origin.address), route.rate)
+        session = admission.session if admission.allowance.granted else None
+        rights = await self._rights.of(session.account_id, kept=admission.rights) if session else None
+        return session, rights
 
     async def _admit_session(self, route: Route, request: Request) -> None:
         session_id = request.cookies.get(self._site.session_cookie)
@@ -214,6 +244,7 @@ def _become(request: Request, who: Actor) -> None:
 def _take(request: Request, allowance: Allowance) -> None:
     request.scope["state"]["allowance"] = allowance
     if not allowance.granted:
+        LIMITED.labels(allowance.limit.name).inc()
         raise TooMany("Too many requests. Please wait a moment.", retry_after=allowance.retry_after)
 
 

@@ -17,8 +17,9 @@ from muster.crm.fields import Kind
 from muster.crm.jobs import CrmJobs
 from muster.crm.mirror import Mirror
 from muster.crm.rereads import PRIVACY, WEBHOOK, Rereads
-from muster.errors import Conflict, Invalid, NotFound
+from muster.errors import Conflict, Invalid, NotAllowed, NotFound
 from muster.platform.database import Database, Deadlocked
+from muster.platform.prometheus import WEBHOOKS
 from muster.platform.rate_limit import Limit
 from muster.platform.routes import Anyone, Request, Route, from_json
 
@@ -99,15 +100,19 @@ class HubSpotHook:
         if self._secret is None:
             raise NotFound("HubSpot's webhooks are not set up here: HUBSPOT_WEBHOOK_SECRET is not set.")
         body = await request.body()
-        digest, sent_at = signature.verified(
-            self._secret,
-            request.method,
-            self._address(request),
-            body,
-            given=request.headers.get(signature.SIGNATURE, ""),
-            timestamp=request.headers.get(signature.TIMESTAMP, ""),
-            now=datetime.now(UTC),
-        )
+        try:
+            digest, sent_at = signature.verified(
+                self._secret,
+                request.method,
+                self._address(request),
+                body,
+                given=request.headers.get(signature.SIGNATURE, ""),
+                timestamp=request.headers.get(signature.TIMESTAMP, ""),
+                now=datetime.now(UTC),
+            )
+        except NotAllowed:
+            WEBHOOKS.labels("forged").inc()
+            raise
         events = from_json(body, list[_Event])
         if len(events) > MOST_EVENTS:
             raise Invalid(f"A message holds {MOST_EVENTS} events at most.")
@@ -115,6 +120,7 @@ class HubSpotHook:
             await self._take(digest, sent_at, events)
         except Deadlocked:
             await self._take(digest, sent_at, events)
+        WEBHOOKS.labels("taken").inc()
         nudge = BackgroundTask(self._jobs.nudge, self._jobs.reread, request_id=request.origin.request_id)
         return Response(status_code=204, background=nudge)
 
@@ -132,6 +138,7 @@ class HubSpotHook:
                 [digest, len(events), sent_at],
             )
             if not is_new:
+                WEBHOOKS.labels("repeated").inc()
                 raise Conflict("This very message was taken before.")
             for kind, because in named.items():
                 if because:

@@ -26,6 +26,7 @@ from typing_extensions import override
 
 from muster.errors import Unavailable
 from muster.platform import effort
+from muster.platform.tracing import span
 
 Row = TypeVar("Row")
 Statement = LiteralString | sql.SQL | sql.Composed
@@ -139,7 +140,10 @@ class _CountedCursor(AsyncCursor[Any]):
             return await super().execute(query, *args, **options)
         started = time.perf_counter()
         try:
-            return await super().execute(query, *args, **options)
+            with span("query", "client", db__system__name="postgresql") as tell:
+                found = await super().execute(query, *args, **options)
+                tell(db__response__returned_rows=self.rowcount)
+                return found
         finally:
             effort.queried(started)
 
@@ -220,8 +224,15 @@ class Database:
         async with self.reading() as statements:
             return await statements.execute(statement, parameters)
 
-    async def rows(self, shape: type[Row], statement: Statement, parameters: Parameters = None) -> list[Row]:
-        async with self.reading() as statements:
+    async def rows(
+        self,
+        shape: type[Row],
+        statement: Statement,
+        parameters: Parameters = None,
+        *,
+        deadline: timedelta = STATEMENT_DEADLINE,
+    ) -> list[Row]:
+        async with self.reading(deadline=deadline) as statements:
             return await statements.rows(shape, statement, parameters)
 
     async def row(self, shape: type[Row], statement: Statement, parameters: Parameters = None) -> Row | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
+from muster.platform.prometheus import QUERIES, QUERY_SECONDS, REDIS_SECONDS, REDIS_TRIPS
+
 _REMEMBERED = 20
 
 
@@ -44,13 +46,19 @@ def at_hand() -> Effort | None:
 
 def queried(started: float) -> None:
     """A query that began at `perf_counter()` has ended, however it did."""
+    seconds = perf_counter() - started
+    QUERIES.inc()
+    QUERY_SECONDS.inc(seconds)
     if effort := _at_hand.get():
         effort.queries += 1
-        effort.query_seconds += perf_counter() - started
+        effort.query_seconds += seconds
 
 
 def tripped(started: float) -> None:
     """Redis was asked something, likewise."""
+    seconds = perf_counter() - started
+    REDIS_TRIPS.inc()
+    REDIS_SECONDS.inc(seconds)
     if effort := _at_hand.get():
         effort.trips += 1
-        effort.trip_seconds += perf_counter() - started
+        effort.trip_seconds += seconds

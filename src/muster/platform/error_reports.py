@@ -163,8 +163,9 @@ class ErrorReports:
     def _tags(self) -> dict[str, str]:
         fields = bound()
         names = {"request_id": "reqId", "job_id": "jobId", "job": "job"}
-        tags = {tag: str(fields[name]) for tag, name in names.items() if fields.get(name)}
-        return {"process": self._process, **tags}
+        return {"process": self._process} | {
+            tag: str(fields[name]) for tag, name in names.items() if fields.get(name)
+        }
 
     def _cleaned(self, event: "Event", _: "Hint") -> "Event":
         """The last that happens to an event: whoever put what into it."""

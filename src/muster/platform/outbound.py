@@ -22,7 +22,9 @@ from typing_extensions import override
 
 from muster.errors import MusterError
 from muster.platform.addresses import is_loopback
+from muster.platform.prometheus import CALL_SECONDS, CALLS
 from muster.platform.telemetry import logger, trail
+from muster.platform.tracing import span
 
 TIMEOUT = httpx2.Timeout(20, connect=5, pool=10)
 LIMITS = httpx2.Limits(max_connections=20, max_keepalive_connections=10, keepalive_expiry=30)
@@ -191,11 +193,15 @@ class _Transport(httpx2.AsyncHTTPTransport):
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         call = _Call(request)
-        try:
-            response = await super().handle_async_request(request)
-        except httpx2.HTTPError as error:
-            call.log(error=type(error).__name__)
-            raise
+        with span(request.method, "client", server__address=request.url.host) as tell:
+            try:
+                response = await super().handle_async_request(request)
+            except httpx2.HTTPError as error:
+                call.count("unreachable")
+                call.log(error=type(error).__name__)
+                raise
+            tell(http__response__status_code=response.status_code)
+        call.count(response.status_code)
         call.log(status=response.status_code)
         if not isinstance(response.stream, httpx2.AsyncByteStream):
             raise TypeError("an asynchronous transport answered with a stream that is none")
@@ -209,6 +215,11 @@ class _Call:
     def __init__(self, request: httpx2.Request) -> None:
         self._request = request
         self._started = time.perf_counter()
+
+    def count(self, status: int | str) -> None:
+        host = self._request.url.host
+        CALLS.labels(host, status).inc()
+        CALL_SECONDS.labels(host).observe(time.perf_counter() - self._started)
 
     def log(self, **how_it_ended: int | str) -> None:
         logger.debug(

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from redis import Redis as _BlockingRedis
 from redis.asyncio import Redis as _Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import (
     BusyLoadingError,
     OutOfMemoryError,
@@ -18,6 +20,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry as BlockingRetry
 from typing_extensions import override
 
 from muster.errors import Unavailable
@@ -28,6 +31,9 @@ Redis = _Redis
 
 _LOOK_AGAIN_AFTER = 0.5
 _LOOK_FOR = 0.5
+
+MOST_CONNECTIONS = 1000
+"""Of a client: redis-py's 100 are fewer than a hundred jobs or a rush of requests may need at once."""
 
 SESSIONS = "sess:"
 CACHE = "cache:"
@@ -65,10 +71,26 @@ def connect_briefly(url: str) -> Redis:
     )
 
 
+class _Packing:
+    """redis-py packs commands in Python for connections that do not block; hiredis does it in a third."""
+
+    _serializer = HiredisRespSerializer()
+
+    def pack_command(self, *arguments: Any) -> list[bytes]:
+        packed: list[bytes] = self._serializer.pack(*arguments)
+        return packed
+
+
 class _Client(_Redis):
     """redis-py sends through `asyncio.wait_for`, which loses a cancellation that comes as it ends: whoever
     was to stop would go on. Mended in Python 3.12: https://github.com/python/cpython/issues/86296.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        connection = self.connection_pool.connection_class
+        self.connection_pool.max_connections = MOST_CONNECTIONS
+        self.connection_pool.connection_class = type(connection.__name__, (_Packing, connection), {})
 
     @override
     async def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -128,6 +150,17 @@ def connect_patiently(url: str) -> Redis:
         socket_timeout=15,
         retry=Retry(ExponentialBackoff(cap=2, base=0.1), 200),
         retry_on_error=[BusyLoadingError, RedisConnectionError, RedisTimeoutError],
+    )
+
+
+def connect_from_thread(url: str) -> _BlockingRedis:
+    """A client for a thread beside the event loop, which comes again soon: no retry."""
+    return _BlockingRedis.from_url(
+        url,
+        decode_responses=True,
+        socket_connect_timeout=1,
+        socket_timeout=2,
+        retry=BlockingRetry(ExponentialBackoff(cap=0.2, base=0.05), 0),
     )
 
 

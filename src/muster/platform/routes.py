@@ -21,7 +21,7 @@ Decoded = TypeVar("Decoded")
 
 
 class Anyone(StrEnum):
-    """Stands where a permission would: the route reads no session and anyone may call it."""
+    """Stands where a permission would: the route needs no session and anyone may call it."""
 
     MAY = "anyone"
 
@@ -65,6 +65,11 @@ class Request(StarletteRequest):
         return found
 
     @property
+    def is_known(self) -> bool:
+        """Whether somebody is signed in, on a route that greets."""
+        return "actor" in self.scope["state"]
+
+    @property
     def session_id(self) -> str:
         return str(self.scope["state"]["session_id"])
 
@@ -100,6 +105,9 @@ class Route:
     max_body_bytes: int = 64 * 1024
     bare: bool = False
     """Neither session nor limit nor Redis: for health checks, which must answer when Redis does not."""
+
+    greets: bool = False
+    """Of a bare route: whoever is signed in is known, and while that cannot be found out, nobody is."""
 
     @property
     def rate(self) -> Limit:

@@ -119,7 +119,7 @@ class Rules:
         return seen
 
     async def backlog(self) -> str:
-        waited = await self._queues.overdue()
+        waited = {name: timedelta(seconds=seconds) for name, seconds in (await self._queues.ages()).items()}
         late = {name: age for name, age in waited.items() if age > OVERDUE}
         if late:
             told = ", ".join(f"{name} for {age.total_seconds() / 60:.0f} min" for name, age in late.items())

@@ -21,6 +21,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 DATABASE, REDIS, CACHE, JOBS = "PostgreSQL", "Redis", "Cache", "Jobs and workers"
 DIRECTORY, ACCESS = "Workspace directory", "Sign-in and security"
 HUBSPOT = "HubSpot"
+HEALTH = "Health and metrics"
 LOGS = "Logs and errors"
 ALERTING = "Alerting"
 
@@ -170,6 +171,13 @@ ROWS = (
         title="Hostile sign-ins",
         promise="Whoever comes back from Google with a false state, code, browser or token is refused and has no session.",
         remedy="Take the portal out of reach until it is understood: somebody may come in as somebody else. See what stands before Muster, and what the evidence names.",
+    ),
+    Row(
+        id="health.answers",
+        group=HEALTH,
+        title="Health and metrics",
+        promise="At PUBLIC_URL the portal says that it is alive, how each part it stands on is doing, and its figures, and what it says is true, fresh and told to nobody else.",
+        remedy="See that PUBLIC_URL leads to the web of this release, that no proxy answers or keeps /livez, /readyz and /metrics, and that web and worker have the same METRICS_TOKEN.",
     ),
     Row(
         id="jobs.canary",

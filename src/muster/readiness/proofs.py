@@ -73,6 +73,14 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     kept: bool
 
 
+class Last(msgspec.Struct, frozen=True, kw_only=True):
+    """How the rows stand, for figures: status → rows; row → seconds since its proof, and whether it held."""
+
+    tally: dict[str, int]
+    ages: dict[str, float]
+    held: dict[str, bool]
+
+
 class Proofs:
     def __init__(
         self,
@@ -104,13 +112,22 @@ class Proofs:
             kept=kept,
         )
 
-    async def judge_all(self) -> list[Judged]:
+    async def judge_all(self, *, history: int = HISTORY) -> list[Judged]:
         """How every row stands by the proofs there are; nothing is asked of the system."""
         recent: dict[str, list[Proof]] = {row.id: [] for row in self._rows}
-        for proof in await self._database.rows(Proof, _RECENT, [list(recent), HISTORY]):
+        for proof in await self._database.rows(Proof, _RECENT, [list(recent), history]):
             recent[proof.row].append(proof)
         now = datetime.now(UTC)
         return [self._judged(row, recent[row.id], now) for row in self._rows]
+
+    async def last(self) -> Last:
+        rows, now = await self.judge_all(history=1), datetime.now(UTC)
+        proofs = {one.row.id: one.proof for one in rows if one.proof}
+        return Last(
+            tally=tally(rows),
+            ages={row: (now - proof.at).total_seconds() for row, proof in proofs.items()},
+            held={row: proof.held for row, proof in proofs.items() if proof.held is not None},
+        )
 
     async def tally(self) -> Mapping[str, int]:
         """Status → rows."""
