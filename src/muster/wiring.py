@@ -103,6 +103,7 @@ from muster.platform.rights_cache import RightsCache
 from muster.platform.routes import Route, unique
 from muster.platform.sessions import Sessions
 from muster.platform.vault import Vault
+from muster.readiness.drills import Drills
 from muster.readiness.health import HealthPages
 from muster.readiness.jobs import CANARY, ReadinessJobs
 from muster.readiness.proofs import Proofs
@@ -149,6 +150,7 @@ class Portal:
     crm_rereads: CrmRereads
     google_doctor: GoogleDoctor
     hubspot_doctor: HubSpotDoctor
+    drills: Drills
     proofs: Proofs
     pages: Pages
     gate: Gate
@@ -263,6 +265,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     lists = Lists(database, cache, owners, who_is, synced_at=crm_sync.synced_at)
     editing = Editing(database, cache, busts, mirror, hubspot, catalogues, owners, lists, queues)
     dashboard = Dashboard(database, cache, busts, owners, catalogues, seat_price=settings.seat_price)
+    drills = Drills(database)
     proofs = Proofs(
         database,
         [
@@ -271,6 +274,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             *CacheProbes(cache, Cache(cache_client), busts, database, redis=client).probes(),
             *HookProbes(Cache(cache_client), database, copy, mirror, probe_account).probes(),
             *JobProbes(queues, heartbeats, CANARY).probes(),
+            *drills.probes(),
             *HeaderProbe(http, settings.public_url).probes(),
             *FrontDoor(http, sessions, google, site, probe_account=probe_account).probes(),
             *AccessProbes(
@@ -429,6 +433,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         crm_rereads=crm_rereads,
         google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
         hubspot_doctor=HubSpotDoctor(hubspot, meter, _hubspot_set_up(settings)),
+        drills=drills,
         proofs=proofs,
         pages=pages,
         gate=Gate(sessions, rights, tokens, forms, site),

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from muster.errors import MusterError
 
@@ -28,6 +29,15 @@ class NotApplicable(MusterError):
     code = "probe_not_applicable"
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Evidence of an earlier day, as of a drill: it goes stale as if it had been looked at then."""
+
+    evidence: str
+    at: datetime
+    version: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probe:
     """`ask` returns the evidence in a line, or raises Failed (or any other error) with what is wrong,
@@ -35,4 +45,4 @@ class Probe:
     """
 
     row: str
-    ask: Callable[[], Awaitable[str]]
+    ask: Callable[[], Awaitable[str | Seen]]

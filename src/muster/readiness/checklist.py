@@ -184,6 +184,15 @@ ROWS = (
         remedy="Start one with `muster worker`. If versions differ, finish the deployment.",
     ),
     Row(
+        id="jobs.survive",
+        group=JOBS,
+        title="No job is lost",
+        promise="Every job's effect is there exactly once though its worker is killed in mid job, and Redis with it.",
+        remedy="Read what the drill said and the log of its workers, then run it again: `muster drill jobs`. A proof counts for one release.",
+        half_life=timedelta(days=90),
+        survives="process kill of workers and of Redis",
+    ),
+    Row(
         id="directory.reachable",
         group=DIRECTORY,
         title="Google Admin API",
