@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
 
 import click
 import msgspec
@@ -41,12 +40,11 @@ async def drill(
     if unknown := [name for name in names if name not in known]:
         raise MusterError(f"there is no drill {unknown[0]!r}; expected of {', '.join(known)}")
     outcomes = {}
+    plan = msgspec.structs.replace(job_drill.Plan(), **faults)
     with _ends_on_sigterm():
         for name in dict.fromkeys(names):
             with Progress() as progress:
-                outcomes[name] = await job_drill.drill(
-                    job_drill.Plan(**faults), _unheard if as_json else progress.show
-                )
+                outcomes[name] = await job_drill.drill(plan, _unheard if as_json else progress.show)
             await _keep(known[name], outcomes[name], settings)
             if not as_json:
                 _print(name, outcomes[name])

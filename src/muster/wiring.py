@@ -187,7 +187,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     queues = Queues(settings.redis_url.reveal())
     http = outbound.client(_destinations(settings))
     sessions = Sessions(client, idle=settings.session_idle)
-    heartbeats = Heartbeats(database)
+    heartbeats, drills = Heartbeats(database), Drills(database)
     rights = RightsBook(database, RightsCache(client), busts, groups_of=group_ids_of)
     accounts = Accounts(
         database, sessions, rights, admin_emails=settings.admin_emails, why_kept_out=why_kept_out
@@ -265,7 +265,6 @@ def make(settings: Settings, *, application: str) -> Portal:
     lists = Lists(database, cache, owners, who_is, synced_at=crm_sync.synced_at)
     editing = Editing(database, cache, busts, mirror, hubspot, catalogues, owners, lists, queues)
     dashboard = Dashboard(database, cache, busts, owners, catalogues, seat_price=settings.seat_price)
-    drills = Drills(database)
     proofs = Proofs(
         database,
         [

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
 from muster.errors import MusterError
 
@@ -29,13 +30,18 @@ class NotApplicable(MusterError):
     code = "probe_not_applicable"
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(str):
     """Evidence of an earlier day, as of a drill: it goes stale as if it had been looked at then."""
 
-    evidence: str
+    __slots__ = ("at", "version")
+
     at: datetime
     version: str
+
+    def __new__(cls, evidence: str, *, at: datetime, version: str) -> Self:
+        made = super().__new__(cls, evidence)
+        made.at, made.version = at, version
+        return made
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,4 +51,4 @@ class Probe:
     """
 
     row: str
-    ask: Callable[[], Awaitable[str | Seen]]
+    ask: Callable[[], Awaitable[str]]

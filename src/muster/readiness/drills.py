@@ -28,10 +28,10 @@ class Drill(msgspec.Struct, frozen=True, kw_only=True):
 JOBS = Drill(
     name="jobs",
     row="jobs.survive",
-    does="Runs 10,000 jobs while their workers are killed 200 times in mid job and Redis 5 times, and counts "
-    "the effect of each.",
-    touches="Nothing of this system: PostgreSQL, Redis and the workers are its own, in a temporary folder that "
-    "is removed. It takes what processor time there is.",
+    does="Runs 10,000 jobs while their workers are killed 200 times in mid job, and Redis 5 times, and "
+    "counts the effects of each.",
+    touches="Nothing of this system: PostgreSQL, Redis and the workers are its own, in a temporary folder "
+    "that is removed. It takes what processor time there is.",
     takes="3 to 10 minutes; less with --jobs and --kills",
 )
 DRILLS = (JOBS,)
@@ -110,4 +110,4 @@ class Drills:
         told = f"drill of {last.at:%Y-%m-%d}: {last.evidence}"
         if not last.held:
             raise Failed(told)
-        return Seen(told, last.at, last.version)
+        return Seen(told, at=last.at, version=last.version)

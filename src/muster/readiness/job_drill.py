@@ -44,8 +44,7 @@ Tell = Callable[[str], None]
 AnyServer = TypeVar("AnyServer", bound=Server)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """`lost_after` is how long a worker may be silent before its jobs are another's."""
 
     jobs: int = 10_000
@@ -64,7 +63,9 @@ class Plan:
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """`ran_again` are jobs whose body ran more than once, `recovered` those whose worker was killed in it.
+    """`lost_at_most` is the share that is lost with 95 % confidence at most, by what was seen.
+
+    `ran_again` are jobs whose body ran more than once, `recovered` those whose worker was killed in it.
 
     `given_up` are jobs that BullMQ calls failed; one without an effect is lost, too.
     """
@@ -89,14 +90,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     def lines(self) -> list[str]:
         return [
-            f"{self.added:,} jobs in {self.seconds:.0f} s; workers killed {self.kills:,} times, "
-            f"{self.kills_in_mid_job:,} of them in mid job; Redis killed {self.redis_restarts} times",
-            f"{self.lost:,} of {self.added:,} lost: {_percent(self.lost_at_most)} "
-            f"with {CONFIDENCE:.0%} confidence",
+            f"{self.added:,} jobs in {self.seconds:.0f} s",
+            f"workers killed {self.kills:,} times, {self.kills_in_mid_job:,} in mid job",
+            f"Redis killed and started again {self.redis_restarts} times",
+            f"{self.lost:,} of {self.added:,} lost, {_percent(self.lost_at_most)}",
             f"{self.duplicated:,} effects twice",
-            f"{self.ran_again:,} jobs run again, {self.recovered:,} of them after their worker was killed; "
-            f"the longest waited {self.longest_recovery_seconds:.1f} s",
-            f"{self.given_up:,} given up, {self.ended_by_themselves:,} workers ended by themselves",
+            f"{self.ran_again:,} jobs run again",
+            f"{self.recovered:,} recovered from killed workers within {self.longest_recovery_seconds:.1f} s",
+            f"{self.given_up:,} given up",
+            f"{self.ended_by_themselves:,} workers ended by themselves",
         ]
 
     @property
@@ -258,7 +260,7 @@ class _Ground:
             self.workers[name] = launch_ours(command, environment={"PATH": os.defpath})
 
     async def _add(self, up_to: int) -> None:
-        """One that may or may not have been added while Redis was killed is added again: its id is the same."""
+        """One of which is unknown whether it was added, as Redis was killed, is so again, under its id."""
         while self.added < up_to:
             last = min(up_to, self.added + ADDED_AT_ONCE)
             adding = [

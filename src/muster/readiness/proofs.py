@@ -186,9 +186,8 @@ async def _ask(probe: Probe, deadline: timedelta) -> Proof:
     earlier: Seen | None = None
     try:
         async with limit:
-            held, told = True, await probe.ask()
-        earlier = told if isinstance(told, Seen) else None
-        evidence = told.evidence if isinstance(told, Seen) else told
+            held, evidence = True, await probe.ask()
+        earlier = evidence if isinstance(evidence, Seen) else None
     except NotApplicable as error:
         held, evidence = None, str(error)
     except (Unavailable, NotTried) as error:
