@@ -45,7 +45,10 @@ AnyServer = TypeVar("AnyServer", bound=Server)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """`lost_after` is how long a worker may be silent before its jobs are another's."""
+    """`lost_after` is how long a worker may be silent before its jobs are another's, `patience` after how
+    long without a new effect what is missing counts as lost: a minute is promised. `redis_settings` are
+    for a Redis that is set up otherwise than Muster's own.
+    """
 
     jobs: int = 10_000
     kills: int = 200
@@ -55,11 +58,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     shortest: timedelta = timedelta(milliseconds=50)
     longest: timedelta = timedelta(milliseconds=350)
     lost_after: timedelta = LOST_AFTER
-
-    @property
-    def patience(self) -> float:
-        """Seconds without a new effect after which what is missing counts as lost: a minute is promised."""
-        return 60 + 3 * self.lost_after.total_seconds()
+    patience: timedelta = timedelta(minutes=2)
+    redis_settings: dict[str, str] = {}
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,10 +115,9 @@ async def drill(plan: Plan, tell: Tell) -> Outcome:
     """Raises EmbeddedServerError or Unavailable when it cannot be carried out. Leaves nothing behind."""
     started = time.monotonic()
     tell("starting a PostgreSQL and a Redis for the drill")
-    with _scratch() as folder, _running(Postgres(folder)) as postgres, _running(Valkey(folder)) as valkey:
-        async with _ground(plan, folder, postgres, valkey) as ground:
-            await ground.go_through(tell)
-            return await ground.outcome(time.monotonic() - started)
+    async with _ground(plan) as ground:
+        await ground.go_through(tell)
+        return await ground.outcome(time.monotonic() - started)
 
 
 @contextmanager
@@ -138,17 +137,21 @@ def _running(server: AnyServer) -> Iterator[AnyServer]:
 
 
 @asynccontextmanager
-async def _ground(plan: Plan, folder: Path, postgres: Postgres, valkey: Valkey) -> AsyncIterator["_Ground"]:
-    database, queues = Database(postgres.owner_url, application="muster-drill"), Queues(valkey.url)
-    await database.open()
-    ground = _Ground(plan=plan, valkey=valkey, database=database, queues=queues, orders=folder / "orders")
-    try:
-        await ground.prepare(postgres)
-        yield ground
-    finally:
-        ground.end_workers()
-        await queues.close()
-        await database.close()
+async def _ground(plan: Plan) -> AsyncIterator["_Ground"]:
+    with _scratch() as folder, _running(Postgres(folder)) as postgres:  # noqa: SIM117  one after the other
+        with _running(Valkey(folder, plan.redis_settings)) as valkey:
+            database, queues = Database(postgres.owner_url, application="muster-drill"), Queues(valkey.url)
+            ground = _Ground(
+                plan=plan, valkey=valkey, database=database, queues=queues, orders=folder / "orders"
+            )
+            await database.open()
+            try:
+                await ground.prepare(postgres.owner_url)
+                yield ground
+            finally:
+                ground.end_workers()
+                await queues.close()
+                await database.close()
 
 
 @dataclass(kw_only=True)
@@ -167,14 +170,14 @@ class _Ground:
     restarts: int = 0
     ended_by_themselves: int = 0
 
-    async def prepare(self, postgres: Postgres) -> None:
+    async def prepare(self, database_url: str) -> None:
         await self.database.execute(TABLES)
         self.orders.touch(mode=0o600)
         self.orders.write_bytes(
             msgspec.json.encode(
                 Orders(
                     redis_url=self.valkey.url,
-                    database_url=postgres.owner_url,
+                    database_url=database_url,
                     at_once=self.plan.at_once,
                     shortest_seconds=self.plan.shortest.total_seconds(),
                     longest_seconds=self.plan.longest.total_seconds(),
@@ -194,7 +197,9 @@ class _Ground:
             is_through = so_far.effects >= plan.jobs and self.kills + self.restarts == plan.kills + (
                 plan.redis_restarts
             )
-            if (is_through and await self._is_idle()) or time.monotonic() - moved_at > plan.patience:
+            if (
+                is_through and await self._is_idle()
+            ) or time.monotonic() - moved_at > plan.patience.total_seconds():
                 return
             self._replace_workers()
             await self._add(min(plan.jobs, so_far.begun + AHEAD))
