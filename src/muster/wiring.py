@@ -96,8 +96,9 @@ from muster.platform.database import Database
 from muster.platform.heartbeat import Heartbeats
 from muster.platform.openapi import OpenApi
 from muster.platform.pages import Pages
-from muster.platform.probes import DatabaseProbes, HeaderProbe, JobProbes, RedisProbes
+from muster.platform.probes import CanaryProbe, DatabaseProbes, HeaderProbe, RedisProbes
 from muster.platform.queue import Job, Queues
+from muster.platform.queue_probes import QueueProbes
 from muster.platform.redis import Redis
 from muster.platform.rights_cache import RightsCache
 from muster.platform.routes import Route, unique
@@ -178,7 +179,7 @@ async def portal(settings: Settings, *, application: str) -> AsyncIterator[Porta
         await made.database.close()
 
 
-def make(settings: Settings, *, application: str) -> Portal:
+def make(settings: Settings, *, application: str) -> Portal:  # noqa: PLR0915  everything is made here, once
     database = Database(settings.database_url.reveal(), application=application)
     client = redis.connect(settings.redis_url.reveal())
     cache_client = redis.connect_briefly(settings.cached_at.reveal())
@@ -188,6 +189,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     http = outbound.client(_destinations(settings))
     sessions = Sessions(client, idle=settings.session_idle)
     heartbeats, drills = Heartbeats(database), Drills(database)
+    queue_probes = QueueProbes(client, queues, heartbeats)
     rights = RightsBook(database, RightsCache(client), busts, groups_of=group_ids_of)
     accounts = Accounts(
         database, sessions, rights, admin_emails=settings.admin_emails, why_kept_out=why_kept_out
@@ -272,7 +274,8 @@ def make(settings: Settings, *, application: str) -> Portal:
             *RedisProbes(client, sessions, cache=cache_client if settings.cache_redis_url else None).probes(),
             *CacheProbes(cache, Cache(cache_client), busts, database, redis=client).probes(),
             *HookProbes(Cache(cache_client), database, copy, mirror, probe_account).probes(),
-            *JobProbes(queues, heartbeats, CANARY).probes(),
+            *CanaryProbe(queues, CANARY).probes(),
+            *queue_probes.probes(),
             *drills.probes(),
             *HeaderProbe(http, settings.public_url).probes(),
             *FrontDoor(http, sessions, google, site, probe_account=probe_account).probes(),
@@ -393,6 +396,16 @@ def make(settings: Settings, *, application: str) -> Portal:
             *access.last_routes(),
         ]
     )
+    jobs = (
+        *people_jobs.jobs(),
+        *crm_jobs.jobs(),
+        *AccessJobs(accounts, rights, audit_log).jobs(),
+        *editing.jobs(),
+        *busts.jobs(),
+        *dashboard.jobs(),
+        *ReadinessJobs(proofs).jobs(),
+    )
+    queue_probes.expect(jobs)
     pages.navigate(routes)
     tokens.open(routes)
     api.describe(routes, session_cookie=site.session_cookie)
@@ -437,15 +450,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         pages=pages,
         gate=Gate(sessions, rights, tokens, forms, site),
         routes=routes,
-        jobs=(
-            *people_jobs.jobs(),
-            *crm_jobs.jobs(),
-            *AccessJobs(accounts, rights, audit_log).jobs(),
-            *editing.jobs(),
-            *busts.jobs(),
-            *dashboard.jobs(),
-            *ReadinessJobs(proofs).jobs(),
-        ),
+        jobs=jobs,
     )
 
 
