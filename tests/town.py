@@ -5,7 +5,7 @@ import contextlib
 import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -142,6 +142,10 @@ class Town:
         finally:
             await worker.drain(timedelta(seconds=10))
             await self.portal.heartbeats.stopped(name)
+
+    async def schedule(self) -> None:
+        """Have every schedule in place, its first turn an interval from now."""
+        await self.portal.queues.schedule([replace(job, first_after=job.every) for job in self.portal.jobs])
 
     async def in_step(self) -> None:
         """Have Google's push live, and everything read that Google has."""

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -220,14 +221,17 @@ def _named_once(failures: Sequence[_Failure]) -> list[str]:
 
 def _astray(alive: Sequence[WorkerSeen], lines: Sequence[dict[str, str]], *, database: str) -> Iterator[str]:
     """Workers that no line of this Redis is of, with what is known of where they are instead."""
-    known = {line.get("name", ""): line.get("db", "") for line in lines}
+    known = defaultdict(set)
+    for line in lines:
+        known[line.get("name", "")].add(line.get("db", ""))
     for worker in alive:
         for queue in worker.queues:
             coded = f":{base64.b64encode(queue.encode()).decode()}:w:{worker.id}"
-            if known.get(f"{PREFIX}{coded}") == database:
+            at = known.get(f"{PREFIX}{coded}", set())
+            if at == {database}:
                 continue
-            if at := known.get(f"{PREFIX}{coded}"):
-                yield f"{worker.id} in database {at}"
+            if at:
+                yield f"{worker.id} in database {max(at - {database})}"
             elif other := next((name for name in known if name.endswith(coded)), ""):
                 yield f"{worker.id} under {other.removesuffix(coded)}:"
             else:

@@ -85,6 +85,12 @@ async def a_worker_asks_another_database_of_redis(siege: Siege) -> AsyncIterator
     redis_url = siege.town.portal.settings.redis_url.reveal()
     other = Worker(f"{redis_url[: redis_url.rindex('/')]}/9", [], queues=["crm"], concurrency=4, name="lost")
     await other.start()
+
+    async def is_there() -> bool:
+        lines = await siege.town.portal.redis.client_list()
+        return any(line["name"].endswith(":w:lost") and line["db"] == "9" for line in lines)
+
+    await eventually(is_there)
     await siege.town.portal.heartbeats.beat("lost", concurrency={"crm": 4}, running=[])
     yield
     await siege.town.portal.heartbeats.stopped("lost")
@@ -164,7 +170,7 @@ async def another_tool_adds_a_schedule(siege: Siege) -> AsyncIterator[None]:
 @saboteur("jobs.schedules", sees="should have run 60 min ago: upkeep.canary")
 async def a_turn_is_an_hour_late(siege: Siege) -> AsyncIterator[None]:
     redis, schedules = siege.town.portal.redis, "queue:upkeep:repeat"
-    due = await redis.zscore(schedules, HOURLY.name)
+    due = await redis.zscore(schedules, HOURLY.name) or 0
     await redis.zadd(schedules, {HOURLY.name: int(time.time() * 1000) - HOUR_MS})
     yield
     await redis.zadd(schedules, {HOURLY.name: due})
