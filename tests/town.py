@@ -136,12 +136,17 @@ class Town:
         redis_url = self.portal.settings.redis_url.reveal()
         worker = Worker(redis_url, self.portal.jobs, queues=queues, concurrency=4, name=name)
         await worker.start()
-        await self.portal.heartbeats.beat(name, concurrency=dict.fromkeys(queues, 4), running=[])
+        await self.beat(name)
         try:
             yield worker
         finally:
             await worker.drain(timedelta(seconds=10))
             await self.portal.heartbeats.stopped(name)
+
+    async def beat(self, name: str = "test-worker") -> None:
+        """As a worker's clock does; whoever works for longer has to."""
+        concurrency = dict.fromkeys((spec.name for spec in QUEUES), 4)
+        await self.portal.heartbeats.beat(name, concurrency=concurrency, running=[])
 
     async def schedule(self) -> None:
         """Have every schedule in place, its first turn an interval from now."""

@@ -286,6 +286,7 @@ async def test_two_who_prove_at_once_do_not_mislead_each_other(town: Town):
         portal(town.portal.settings, application="muster-check") as other,
     ):
         for _ in range(6):
+            await town.beat()
             checked = await asyncio.gather(town.portal.proofs.prove(), other.proofs.prove())
             rows = [one for check in checked for one in check.rows if one.row.id != "jobs.survive"]
             found = [one for one in rows if one.status is not Status.PROVED]
