@@ -65,7 +65,7 @@ WAYSIDES = {
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
 INSTALLED = {"__pycache__", "node_modules"}
 NAMESPACES = {"SESSIONS", "CACHE", "QUEUE"}
-KEYLESS = {"aclose", "config_get", "info", "ping", "register_script", "scan_iter"}
+KEYLESS = {"aclose", "client_list", "config_get", "info", "ping", "register_script", "scan_iter"}
 """What is asked of Redis without naming a key."""
 
 

@@ -6,7 +6,7 @@ import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -162,14 +162,18 @@ class Town:
             await self.portal.heartbeats.stopped(name)
 
     async def beat(self, name: str = "test-worker") -> None:
-        """Say that the worker lives, for the next twenty seconds."""
-        concurrency = {spec.name: 4 for spec in QUEUES}
+        """As a worker's clock does; whoever works for longer has to."""
+        concurrency = dict.fromkeys((spec.name for spec in QUEUES), 4)
         await self.portal.heartbeats.beat(name, concurrency=concurrency, running=[])
 
     async def watched(self) -> None:
         """Have somebody look for what is to be alerted of, and tell it."""
         await self.portal.watch.look("test-watch")
         await self.portal.watch.deliver()
+
+    async def schedule(self) -> None:
+        """Have every schedule in place, its first turn an interval from now."""
+        await self.portal.queues.schedule([replace(job, first_after=job.every) for job in self.portal.jobs])
 
     async def in_step(self) -> None:
         """Have Google's push live, and everything read that Google has."""

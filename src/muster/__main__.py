@@ -148,6 +148,39 @@ def check(*, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("names", metavar="[NAME]…", nargs=-1)
+@click.option("--jobs", type=click.IntRange(1, 1_000_000), help="How many jobs, in place of 10,000.")
+@click.option("--kills", type=click.IntRange(0, 10_000), help="How many kills of workers, in place of 200.")
+@click.option(
+    "--redis-restarts", type=click.IntRange(0, 1000), help="How many kills of Redis, in place of 5."
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help='One JSON object: {"drills": [{"name", "held", …figures}]}; without a name those that there are.',
+)
+def drill(
+    names: tuple[str, ...], *, jobs: int | None, kills: int | None, redis_restarts: int | None, as_json: bool
+) -> None:
+    """Cause faults on purpose, on servers of the drill's own; without a NAME, list the drills.
+
+    What a drill shows is kept as a row's evidence where a database is set.
+
+    Exit status: 0 it held, 1 it did not, 2 could not run.
+    """
+    from muster.drilling import drill as run
+    from muster.drilling import list_drills
+
+    if not names:
+        list_drills(as_json=as_json)
+        return
+    faults = {"jobs": jobs, "kills": kills, "redis_restarts": redis_restarts}
+    given = {name: number for name, number in faults.items() if number is not None}
+    sys.exit(_run(run(names, given, _settings_if_set(), as_json=as_json)))
+
+
+@main.command()
 @click.option("--json", "as_json", is_flag=True, help='One JSON object: {"steps": [{"id", "status", …}], …}')
 def doctor(*, as_json: bool) -> None:
     """Examine the set-up with Google and HubSpot, step by step, in plain words.
@@ -260,6 +293,16 @@ def _settings(role: str, *, with_owner: bool = False) -> "Settings":
         secrets=settings.secrets(),
     )
     return settings
+
+
+def _settings_if_set() -> "Settings | None":
+    """For what runs without any: a machine that only builds has none."""
+    from muster.errors import SettingsError
+
+    try:
+        return _settings("drill")
+    except SettingsError:
+        return None
 
 
 def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:

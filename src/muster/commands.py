@@ -104,7 +104,7 @@ async def _follow(
     doing = asyncio.create_task(_begun(runs))
     run: AnyRun | None = None
     try:
-        with _Progress() as progress:
+        with Progress() as progress:
             while True:
                 is_over = doing.done()
                 run = await runs.get(sync_id)
@@ -145,7 +145,7 @@ def _again(
     return asyncio.create_task(_begun(runs)) if run.status == "waiting" else doing
 
 
-class _Progress:
+class Progress:
     """How far a run is: on a terminal one line that is drawn anew, elsewhere a line every few seconds."""
 
     def __init__(self) -> None:

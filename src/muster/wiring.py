@@ -97,8 +97,9 @@ from muster.platform.error_reports import ErrorReports
 from muster.platform.heartbeat import Heartbeats
 from muster.platform.openapi import OpenApi
 from muster.platform.pages import Pages
-from muster.platform.probes import DatabaseProbes, HeaderProbe, JobProbes, RedisProbes
+from muster.platform.probes import CanaryProbe, DatabaseProbes, HeaderProbe, RedisProbes
 from muster.platform.queue import Job, Queues
+from muster.platform.queue_probes import QueueProbes
 from muster.platform.redaction import Redaction
 from muster.platform.redis import Redis
 from muster.platform.rights_cache import RightsCache
@@ -108,6 +109,7 @@ from muster.platform.telemetry_probes import ErrorProbe, LogProbe
 from muster.platform.tracing import Tracing
 from muster.platform.vault import Vault
 from muster.readiness.alerting import Alerting
+from muster.readiness.drills import Drills
 from muster.readiness.figures import Figures
 from muster.readiness.health import Components, Health
 from muster.readiness.health_pages import HealthPages
@@ -160,6 +162,7 @@ class Portal:
     crm_rereads: CrmRereads
     google_doctor: GoogleDoctor
     hubspot_doctor: HubSpotDoctor
+    drills: Drills
     proofs: Proofs
     health: Health
     health_pages: HealthPages
@@ -197,7 +200,7 @@ async def _close(made: Portal) -> None:
     await made.database.close()
 
 
-def make(settings: Settings, *, application: str) -> Portal:
+def make(settings: Settings, *, application: str) -> Portal:  # noqa: PLR0915  everything is made here, once
     database = Database(settings.database_url.reveal(), application=application)
     client = redis.connect(settings.redis_url.reveal())
     cache_client = redis.connect_briefly(settings.cached_at.reveal())
@@ -205,7 +208,9 @@ def make(settings: Settings, *, application: str) -> Portal:
     busts = Busts(database, cache)
     queues = Queues(settings.redis_url.reveal())
     http, reports = outbound.client(_destinations(settings)), _reports(settings, application)
-    sessions, heartbeats = Sessions(client, idle=settings.session_idle), Heartbeats(database)
+    sessions, drills = Sessions(client, idle=settings.session_idle), Drills(database)
+    heartbeats = Heartbeats(database)
+    queue_probes = QueueProbes(client, queues, heartbeats)
     rights = RightsBook(database, RightsCache(client), busts, groups_of=group_ids_of)
     accounts = Accounts(
         database, sessions, rights, admin_emails=settings.admin_emails, why_kept_out=why_kept_out
@@ -324,7 +329,9 @@ def make(settings: Settings, *, application: str) -> Portal:
             *RedisProbes(client, sessions, cache=cache_client if settings.cache_redis_url else None).probes(),
             *CacheProbes(cache, Cache(cache_client), busts, database, redis=client).probes(),
             *HookProbes(Cache(cache_client), database, copy, mirror, probe_account).probes(),
-            *JobProbes(queues, heartbeats, CANARY).probes(),
+            *CanaryProbe(queues, CANARY).probes(),
+            *queue_probes.probes(),
+            *drills.probes(),
             *HeaderProbe(http, settings.public_url).probes(),
             *HealthProbe(
                 http, health, public_url=settings.public_url, metrics_token=_revealed(settings.metrics_token)
@@ -467,6 +474,16 @@ def make(settings: Settings, *, application: str) -> Portal:
             *access.last_routes(),
         ]
     )
+    jobs = (
+        *people_jobs.jobs(),
+        *crm_jobs.jobs(),
+        *AccessJobs(accounts, rights, audit_log).jobs(),
+        *editing.jobs(),
+        *busts.jobs(),
+        *dashboard.jobs(),
+        *ReadinessJobs(proofs).jobs(),
+    )
+    queue_probes.expect(jobs)
     pages.navigate(routes)
     tokens.open(routes)
     api.describe(routes, session_cookie=site.session_cookie)
@@ -506,6 +523,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         crm_rereads=crm_rereads,
         google_doctor=GoogleDoctor(http, _google_set_up(settings), google, push),
         hubspot_doctor=HubSpotDoctor(hubspot, meter, _hubspot_set_up(settings)),
+        drills=drills,
         proofs=proofs,
         health=health,
         health_pages=health_pages,
@@ -515,15 +533,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         pages=pages,
         gate=Gate(sessions, rights, tokens, forms, site),
         routes=routes,
-        jobs=(
-            *people_jobs.jobs(),
-            *crm_jobs.jobs(),
-            *AccessJobs(accounts, rights, audit_log).jobs(),
-            *editing.jobs(),
-            *busts.jobs(),
-            *dashboard.jobs(),
-            *ReadinessJobs(proofs).jobs(),
-        ),
+        jobs=jobs,
     )
 
 

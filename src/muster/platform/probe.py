@@ -2,6 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
 
 from muster.errors import MusterError
 
@@ -26,6 +28,20 @@ class NotApplicable(MusterError):
     """The promise has no meaning for this system; the message says why. Neither kept nor broken."""
 
     code = "probe_not_applicable"
+
+
+class Seen(str):
+    """Evidence of an earlier day, as of a drill: it goes stale as if it had been looked at then."""
+
+    __slots__ = ("at", "version")
+
+    at: datetime
+    version: str
+
+    def __new__(cls, evidence: str, *, at: datetime, version: str) -> Self:
+        made = super().__new__(cls, evidence)
+        made.at, made.version = at, version
+        return made
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""Probes of what every slice stands on: PostgreSQL, Redis, sessions, the queue, workers, headers."""
+"""Probes of what every slice stands on: PostgreSQL, Redis, sessions, the queue, headers."""
 
 import asyncio
 import re
@@ -7,14 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import httpx2
 
-from muster import __version__
 from muster.errors import Unavailable
 from muster.platform import migrations, security_headers
 from muster.platform.database import Database
 from muster.platform.database_role import Standing
-from muster.platform.heartbeat import Heartbeats
 from muster.platform.probe import Failed, Probe
-from muster.platform.queue import QUEUES, Job, Queues
+from muster.platform.queue import Job, Queues
 from muster.platform.rate_limit import READING
 from muster.platform.redis import PREFIXES, SESSIONS, Redis, answering
 from muster.platform.sessions import LIFETIME, Session, Sessions, session_key
@@ -189,20 +187,14 @@ async def _policy(redis: Redis, kept: str) -> str:
     return f"noeviction; {used} MB used of {f'{limit // 2**20} MB' if limit else 'no set limit'}"
 
 
-class JobProbes:
-    def __init__(
-        self, queues: Queues, heartbeats: Heartbeats, canary: Job, *, deadline: timedelta = CANARY_DEADLINE
-    ) -> None:
+class CanaryProbe:
+    def __init__(self, queues: Queues, canary: Job, *, deadline: timedelta = CANARY_DEADLINE) -> None:
         self._queues = queues
-        self._heartbeats = heartbeats
         self._canary = canary
         self._deadline = deadline.total_seconds()
 
     def probes(self) -> list[Probe]:
-        return [
-            Probe(row="jobs.canary", ask=self.canary),
-            Probe(row="workers.alive", ask=self.workers),
-        ]
+        return [Probe(row="jobs.canary", ask=self.canary)]
 
     async def canary(self) -> str:
         job_id = f"canary-{secrets.token_hex(8)}"
@@ -219,18 +211,6 @@ class JobProbes:
             await self._queues.remove(self._canary, job_id)
         ms = (asyncio.get_running_loop().time() - started) * 1000
         return f"added, run and completed in {ms:.0f} ms"
-
-    async def workers(self) -> str:
-        alive = await self._heartbeats.list_alive()
-        if not alive:
-            raise Failed("no worker has said that it lives")
-        untaken = {spec.name for spec in QUEUES} - {name for worker in alive for name in worker.queues}
-        if untaken:
-            raise Failed(f"no worker takes the queue {', '.join(sorted(untaken))}")
-        if strange := sorted({worker.version for worker in alive} - {__version__}):
-            raise Failed(f"workers of release {', '.join(strange)} beside {__version__}")
-        named = ", ".join(f"{one.host}:{one.pid} ({one.memory_bytes // 2**20} MB)" for one in alive[:5])
-        return f"{len(alive)} alive: {named}"
 
 
 class HeaderProbe:

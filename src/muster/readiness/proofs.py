@@ -12,7 +12,7 @@ import msgspec
 from muster import __version__
 from muster.errors import MusterError, Unavailable
 from muster.platform.database import Database, first_line
-from muster.platform.probe import NotApplicable, NotTried, Probe
+from muster.platform.probe import NotApplicable, NotTried, Probe, Seen
 from muster.platform.telemetry import logger
 from muster.readiness.checklist import ROWS, Row
 
@@ -37,7 +37,8 @@ class Status(StrEnum):
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """What one look at a row showed; `held` is None where the promise does not apply.
 
-    `mend_first` is the row of a server that was away, so that this row could not be tried.
+    `mend_first` is the row of a server that was away, so that this row could not be tried. `seen_at` is
+    when what is told was seen, where that was earlier, as in a drill; `version` is then of that day.
     """
 
     row: str
@@ -47,6 +48,12 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     at: datetime
     mend_first: str | None = None
+    seen_at: datetime | None = None
+
+    @property
+    def as_of(self) -> datetime:
+        """From when on it ages."""
+        return self.seen_at or self.at
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,9 +146,10 @@ class Proofs:
                 for proof in proofs:
                     await tx.execute(
                         """
-                        INSERT INTO proofs (row, held, evidence, took_ms, version, at, mend_first)
+                        INSERT INTO proofs (row, held, evidence, took_ms, version, at, mend_first, seen_at)
                         VALUES (
-                            %(row)s, %(held)s, %(evidence)s, %(took_ms)s, %(version)s, %(at)s, %(mend_first)s
+                            %(row)s, %(held)s, %(evidence)s, %(took_ms)s, %(version)s, %(at)s,
+                            %(mend_first)s, %(seen_at)s
                         )
                         """,
                         msgspec.structs.asdict(proof),
@@ -166,7 +174,7 @@ class Proofs:
 _RECENT = """
 SELECT recent.* FROM unnest(%s::text[]) AS wanted (row)
 CROSS JOIN LATERAL (
-    SELECT row, held, evidence, took_ms, version, at, mend_first FROM proofs
+    SELECT row, held, evidence, took_ms, version, at, mend_first, seen_at FROM proofs
     WHERE proofs.row = wanted.row ORDER BY at DESC LIMIT %s
 ) AS recent
 """
@@ -177,7 +185,7 @@ def judge(row: Row, proof: Proof | None, now: datetime) -> Status:
         return Status.UNPROVED
     if proof.held is False:
         return Status.FAILED
-    if now - proof.at > row.half_life or proof.version != __version__:
+    if now - proof.as_of > row.half_life or proof.version != __version__:
         return Status.STALE
     return Status.PROVED if proof.held else Status.NOT_APPLICABLE
 
@@ -192,9 +200,11 @@ async def ask(probe: Probe, deadline: timedelta) -> Proof:
     limit = asyncio.timeout(deadline.total_seconds())
     held: bool | None
     mend_first = ""
+    earlier: Seen | None = None
     try:
         async with limit:
             held, evidence = True, await probe.ask()
+        earlier = evidence if isinstance(evidence, Seen) else None
     except NotApplicable as error:
         held, evidence = None, str(error)
     except (Unavailable, NotTried) as error:
@@ -212,7 +222,8 @@ async def ask(probe: Probe, deadline: timedelta) -> Proof:
         held=held,
         evidence=evidence,
         took_ms=round((time.perf_counter() - started) * 1000),
-        version=__version__,
+        version=earlier.version if earlier else __version__,
         at=datetime.now(UTC),
         mend_first=mend_first if mend_first not in {"", probe.row} else None,
+        seen_at=earlier.at if earlier else None,
     )

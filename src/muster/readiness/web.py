@@ -73,7 +73,7 @@ def _shown(judged: Judged) -> dict[str, object]:
         "promise": row.promise,
         "status": judged.status.value,
         "evidence": proof.evidence if proof else "nobody has looked yet",
-        "checked_at": proof.at if proof else None,
+        "checked_at": proof.as_of if proof else None,
         "took_ms": proof.took_ms if proof else None,
         "half_life": in_words(row.half_life),
         "remedy": judged.remedy,

@@ -4,7 +4,7 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from tests.readiness.between import Between
@@ -13,13 +13,15 @@ from tests.town import Town, eventually
 from muster.platform.actor import System
 from muster.platform.database import Database
 from muster.platform.probe import Probe
-from muster.platform.probes import JobProbes
+from muster.platform.probes import CanaryProbe
 from muster.platform.queue import QUEUES, Worker
+from muster.platform.queue_probes import QueueProbes
 from muster.readiness.checklist import ROWS
 from muster.readiness.jobs import CANARY
 from muster.readiness.proofs import Judged, Proofs
 
 ALL_QUEUES = [spec.name for spec in QUEUES]
+HOURLY = replace(CANARY, every=timedelta(hours=1))
 
 
 @dataclass(kw_only=True)
@@ -39,8 +41,11 @@ class Siege:
     def __post_init__(self) -> None:
         made = self.town.portal
         self.probes = {row.id: made.proofs._probes[row.id] for row in ROWS}
-        impatient = JobProbes(made.queues, made.heartbeats, CANARY, deadline=timedelta(seconds=1.5))
+        impatient = CanaryProbe(made.queues, CANARY, deadline=timedelta(seconds=1.5))
         self.probes["jobs.canary"] = Probe(row="jobs.canary", ask=impatient.canary)
+        # The portal's own would mend what saboteurs break.
+        scheduled = QueueProbes(made.redis, made.queues, made.heartbeats, [HOURLY])
+        self.probes["jobs.schedules"] = Probe(row="jobs.schedules", ask=scheduled.schedules)
 
     async def judged(self, row_id: str) -> Judged:
         row = next(row for row in ROWS if row.id == row_id)
