@@ -55,6 +55,7 @@ from muster.dashboard.dashboard import Dashboard
 from muster.dashboard.metrics import Metrics
 from muster.dashboard.probes import HookProbes
 from muster.dashboard.snapshots import Snapshots
+from muster.jobs import desk as jobs_desk
 from muster.people.api import PeopleApi
 from muster.people.changes_web import ChangePages
 from muster.people.chart import Chart
@@ -98,6 +99,7 @@ from muster.platform.openapi import OpenApi
 from muster.platform.pages import Pages
 from muster.platform.probes import DatabaseProbes, HeaderProbe, JobProbes, RedisProbes
 from muster.platform.queue import Job, Queues
+from muster.platform.queue_desk import QueueDesk
 from muster.platform.redis import Redis
 from muster.platform.rights_cache import RightsCache
 from muster.platform.routes import Route, unique
@@ -121,6 +123,7 @@ class Portal:
     busts: Busts
     http: httpx2.AsyncClient
     queues: Queues
+    desk: QueueDesk
     sessions: Sessions
     heartbeats: Heartbeats
     accounts: Accounts
@@ -171,6 +174,7 @@ async def portal(settings: Settings, *, application: str) -> AsyncIterator[Porta
         await made.meter.close()
         await made.http.aclose()
         await made.queues.close()
+        await made.desk.close()
         await made.cache.close()
         await made.redis.aclose()
         await made.database.close()
@@ -182,7 +186,7 @@ def make(settings: Settings, *, application: str) -> Portal:
     cache_client = redis.connect_briefly(settings.cached_at.reveal())
     cache = Cache(cache_client)
     busts = Busts(database, cache)
-    queues = Queues(settings.redis_url.reveal())
+    queues, desk = Queues(settings.redis_url.reveal()), QueueDesk(settings.redis_url.reveal(), client)
     http = outbound.client(_destinations(settings))
     sessions = Sessions(client, idle=settings.session_idle)
     heartbeats = Heartbeats(database)
@@ -374,6 +378,7 @@ def make(settings: Settings, *, application: str) -> Portal:
             *BoardPage(lists, owners, catalogues, pages, has_hubspot=settings.has_hubspot).routes(),
             *OwnerPages(owners, lists, pages, has_hubspot=settings.has_hubspot).routes(),
             *CustomersApi(lists, owners, catalogues).routes(),
+            *jobs_desk.routes(database, desk, heartbeats, pages),
             *ChecklistPages(database, proofs, pages).routes(),
             *AccountPages(database, sessions, tokens, pages, site).routes(),
             *SessionPages(database, sessions, tokens, rights, pages).routes(),
@@ -401,6 +406,7 @@ def make(settings: Settings, *, application: str) -> Portal:
         busts=busts,
         http=http,
         queues=queues,
+        desk=desk,
         sessions=sessions,
         heartbeats=heartbeats,
         accounts=accounts,

@@ -18,6 +18,8 @@ class Permission(StrEnum):
     SYNC_CUSTOMERS = "sync customers"
     SEE_CHECKLIST = "see the checklist"
     PROVE_CHECKLIST = "prove the checklist"
+    SEE_JOBS = "see jobs and what they hold"
+    RUN_JOBS = "run, retry, discard and pause jobs"
     SEE_ROLES = "see who has which role"
     GRANT_ROLES = "grant and revoke roles"
     SEE_SESSIONS = "see everybody's sessions and tokens"
@@ -73,6 +75,8 @@ GRANTS: dict[Role, frozenset[Permission]] = {
         Permission.REASSIGN_CUSTOMERS,
         Permission.SEE_CHECKLIST,
         Permission.PROVE_CHECKLIST,
+        Permission.SEE_JOBS,
+        Permission.RUN_JOBS,
         Permission.SEE_ROLES,
         Permission.SEE_SESSIONS,
         Permission.END_SESSIONS,
@@ -83,6 +87,7 @@ GRANTS: dict[Role, frozenset[Permission]] = {
     | {
         Permission.SEE_SIGN_INS,
         Permission.SEE_CHECKLIST,
+        Permission.SEE_JOBS,
         Permission.SEE_ROLES,
         Permission.SEE_SESSIONS,
         Permission.SEE_AUDIT,
