@@ -107,7 +107,10 @@ async def test_a_strangers_job_is_shown_whatever_it_holds(town: Town):
         job = await queue.add(hostile, data, {"jobId": "../../admin"})
         listed = (await ada.get("/jobs/crm?state=waiting")).text
         page = await ada.get(job_path("crm", job.id))
+        answer = await ada.get(f"/api/v1{job_path('crm', job.id)}")
 
+    assert answer.json()["data"]["client_secret"] == "[hidden]"
+    assert answer.json()["data"]["n"] == 2**70
     assert page.status_code == 200
     for text in (listed, page.text):
         assert "<script>alert" not in text
@@ -130,9 +133,8 @@ async def test_a_strangers_job_is_shown_whatever_it_holds(town: Town):
     ],
     ids=["no text", "deep", "long", "times", "progress", "numbers", "reason"],
 )
-async def test_what_is_no_job_at_all_breaks_no_page(town: Town, fields: dict[str, bytes]):
-    fields = {"timestamp": b"1700000000000", **fields}
-    await town.portal.redis.hset("queue:crm:odd", mapping=fields)
+async def test_what_is_no_job_at_all_breaks_no_page(town: Town, fields: dict[Any, bytes]):
+    await town.portal.redis.hset("queue:crm:odd", mapping={"timestamp": b"1700000000000", **fields})
     await town.portal.redis.zadd("queue:crm:failed", {"odd": 1.0})
     await town.portal.redis.lpush("queue:crm:wait", "gone", b"\xff", "meta")
     async with town.signed_in(OPERATIONS) as ada:
@@ -187,7 +189,9 @@ async def test_a_failed_job_shows_why_and_is_retried_by_a_button(town: Town):
         assert path_of(retried.headers["location"]) == f"/jobs/crm/{job_id}"
         assert await queue.getJobState(job_id) == "waiting"
     assert "jobs.retried" in await town.audited()
-    assert await town.value("SELECT before->>'state' FROM audit_log WHERE action = 'jobs.retried'") == "failed"
+    assert (
+        await town.value("SELECT before->>'state' FROM audit_log WHERE action = 'jobs.retried'") == "failed"
+    )
 
 
 async def test_a_job_that_waits_cannot_be_retried(town: Town):
@@ -270,10 +274,10 @@ async def test_a_paused_queue_is_loud_and_says_who_and_since_when(town: Town):
 async def test_a_schedule_is_run_now_and_the_worker_does_it(town: Town):
     await town.portal.queues.schedule(town.portal.jobs)
     async with town.signed_in(OPERATIONS) as ada:
-        started = await ada.post("/jobs/upkeep/schedules/upkeep.canary/runs")
+        started = await ada.post("/jobs/upkeep/schedules/cache.relay/runs")
         path = path_of(started.headers["location"])
         job = (await ada.get(f"/api/v1{path}")).json()
-        assert job["job"]["name"] == "upkeep.canary"
+        assert job["job"]["name"] == "cache.relay"
         assert len(job["request_id"]) >= 8
         assert (await ada.post("/jobs/upkeep/schedules/none/runs")).status_code == 404
 

@@ -1,6 +1,6 @@
 """Jobs for programs, under `/api/v1`: reading them, and what operations do by hand."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
@@ -35,14 +35,14 @@ class QueueJobsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 class StoredJobAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A job with what it holds, secrets masked by name and by form; `data`, `options` and `returned` are
-    absent where they are longer than 64 KB or no JSON. `lines` are the last of its log.
+    null where they are longer than 64 KB or no JSON. `lines` are the last of its log.
     """
 
     job: Brief
     address: str
-    data: Any
-    options: Any
-    returned: Any
+    data: msgspec.Raw
+    options: msgspec.Raw
+    returned: msgspec.Raw
     stack: str
     lines: list[str]
     line_count: int

@@ -42,28 +42,20 @@ def text_of(text: str, *, lines: bool = False) -> str:
     return _whole(printable(shown, lines=True) if lines else shown)
 
 
-def value_of(field: Text) -> Any:
-    """What a field says, masked; None if it is longer than may be shown, or no JSON."""
-    found = decoded(field.kept) if field.kept else None
-    try:
-        return _redaction.value(found, lines=True)
-    except RecursionError:
-        return None
+def value_of(field: Text) -> msgspec.Raw:
+    """What a field says as JSON, masked; null if it is longer than may be shown, or no JSON."""
+    return msgspec.Raw((_masked(field, indent=None) or "null").encode())
 
 
 def json_of(field: Text) -> Field:
     """As lines of JSON; masked first, so what cannot be read as JSON is not shown at all."""
-    if not field.length:
+    if not field.length or field.kept.strip() == "null":
         return Field(text="")
     if not field.kept:
         return Field(text="", why_not=f"{_size(field.length)}: more than the {_size(LONGEST)} shown here.")
-    found = value_of(field)
-    if found is None and field.kept.strip() != "null":
-        return Field(text="", why_not=f"{_size(field.length)} that are no JSON, or nested too deep.")
-    try:
-        return Field(text=_whole(json.dumps(found, ensure_ascii=False, indent=2)))
-    except (RecursionError, ValueError):
-        return Field(text="", why_not=f"{_size(field.length)} that are nested too deep.")
+    if text := _masked(field, indent=2):
+        return Field(text=text)
+    return Field(text="", why_not=f"{_size(field.length)} that are no JSON, or nested too deep.")
 
 
 def stack_of(field: Text) -> str:
@@ -96,6 +88,29 @@ def until(moment: datetime | None, now: datetime | None = None) -> str:
         return "not said"
     left = moment - (now or datetime.now(UTC))
     return f"in {in_words(left.total_seconds())}" if left > _SOON else "due now"
+
+
+def took(seconds: float) -> str:
+    """Most jobs take less than a second: "9 ms"."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else in_words(seconds)
+
+
+def often(seconds: float) -> str:
+    """A round stretch of time: "15 s", "1 h"."""
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        if seconds >= size and not seconds % size:
+            return f"{seconds / size:.0f} {unit}"
+    return in_words(seconds)
+
+
+def _masked(field: Text, *, indent: int | None) -> str:
+    """Empty for what is no JSON, or is null."""
+    found = decoded(field.kept) if field.kept else None
+    try:
+        masked: Any = _redaction.value(found, lines=True)
+        return "" if found is None else _whole(json.dumps(masked, ensure_ascii=False, indent=indent))
+    except RecursionError:
+        return ""
 
 
 def _size(length: int) -> str:

@@ -12,7 +12,18 @@ from muster.jobs.addresses import job_path, read, written
 from muster.jobs.api import RetryFailed
 from muster.jobs.lists import LABELS, RARE, ListJobs, found, href, next_page, stream
 from muster.jobs.overview import Overviews, QueueCard
-from muster.jobs.shown import Field, job_of, json_of, lines_of, request_of, stack_of, text_of, until
+from muster.jobs.shown import (
+    Field,
+    job_of,
+    json_of,
+    lines_of,
+    often,
+    request_of,
+    stack_of,
+    text_of,
+    took,
+    until,
+)
 from muster.jobs.throughput_chart import picture
 from muster.platform.csv import CsvResponse
 from muster.platform.pages import Pages, in_words
@@ -190,15 +201,15 @@ def _since(moment: datetime, now: datetime) -> float:
 
 def _schedule(one: Schedule) -> Mapping[str, Any]:
     last = one.last
-    took = (last.finished_at - last.started_at) if last and last.finished_at and last.started_at else None
+    ran_for = (last.finished_at - last.started_at) if last and last.finished_at and last.started_at else None
     return {
         "schedule": one,
         "key": text_of(one.key),
         "run_path": f"/jobs/{one.queue}/schedules/{written(one.key)}/runs",
-        "often": f"every {in_words(one.every)}" if one.every else one.pattern,
+        "often": f"every {often(one.every)}" if one.every else one.pattern,
         "until": until(one.next_at),
         "last_path": job_path(one.queue, last.id) if last else "",
-        "took": in_words(took.total_seconds()) if took else "",
+        "took": took(ran_for.total_seconds()) if ran_for is not None else "",
     }
 
 
@@ -213,8 +224,8 @@ def _row(job: Brief) -> Mapping[str, Any]:
 
 def _times(job: Brief) -> Mapping[str, str]:
     return {
-        "waited": in_words(job.waited) if job.waited is not None else "",
-        "took": in_words(job.took) if job.took is not None else "",
+        "waited": took(job.waited) if job.waited is not None else "",
+        "took": took(job.took) if job.took is not None else "",
         "until": until(job.due_at) if job.state == "delayed" else "",
         "running": in_words(_since(job.started_at, datetime.now(UTC)))
         if job.state == "active" and job.started_at

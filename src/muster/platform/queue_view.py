@@ -5,6 +5,8 @@ question is one script and so one trip; what is too long is cut by Redis.
 """
 
 import asyncio
+import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -332,9 +334,16 @@ def _options(text: str) -> Mapping[str, Any]:
 def decoded(text: str) -> Any:
     """What JSON says; None for what is none, or is nested without end."""
     try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError, ValueError):
+        return json.loads(text, parse_constant=str, parse_float=_finite)
+    except (RecursionError, ValueError):
         return None
+
+
+def _finite(text: str) -> float | str:
+    return number if math.isfinite(number := float(text)) else text
+
+
+_MOST = 10**15
 
 
 def _progress(text: str) -> Progress | None:
@@ -345,9 +354,9 @@ def _progress(text: str) -> Progress | None:
             return None
         case int() | float():
             return Progress(done=found, of=100, words="") if 0 < found <= 100 else None
-        case {"done": int() | float() as done}:
+        case {"done": int() | float() as done} if abs(done) < _MOST:
             of = found.get("of")
-            is_known = isinstance(of, int | float) and of > 0
+            is_known = isinstance(of, int | float) and 0 < of < _MOST
             return Progress(done=done, of=of if is_known else None, words=str(found.get("words") or "")[:300])
         case _:
             return Progress(done=None, of=None, words=text[:300])
