@@ -40,12 +40,13 @@ EDGES = {
     "muster/web.py Errors.__call__": "the web edge: whatever was raised becomes an answer",
     "muster/web.py Errors._answer_at_all_costs": "the page that says so may be what is broken",
     "muster/readiness/proofs.py _ask": "the probe runner: a probe that breaks has not shown its promise",
+    "muster/platform/queue/taking.py BullWorker._settle": "a job's error is its fate, which Redis is told",
     "muster/readiness/health.py _measured": "whatever is wrong with a component, it is not ready",
 }
 """Where any error may end."""
 
 WAYSIDES = {
-    "muster/platform/queue.py _run": "the job runner writes its log line",
+    "muster/platform/queue/working.py _run": "the job runner writes its log line",
     "muster/platform/database.py Database._check": "dead connections are thrown out of the pool",
     "muster/people/runs.py Runs.run": "the run is kept with its reason",
     "muster/crm/runs.py CrmRuns.run": "the run is kept with its reason",
@@ -56,6 +57,7 @@ WAYSIDES = {
 """Where any error may be caught to do one thing, and is raised again."""
 
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
+INSTALLED = {"__pycache__", "node_modules"}
 NAMESPACES = {"SESSIONS", "CACHE", "QUEUE"}
 KEYLESS = {"aclose", "config_get", "info", "ping", "register_script", "scan_iter"}
 """What is asked of Redis without naming a key."""
@@ -94,7 +96,7 @@ def everything() -> list[Source]:
         if entry.name.startswith(".") and entry.name not in {".ci", ".gitignore"}:
             continue
         for path in sorted(entry.rglob("*")) if entry.is_dir() else [entry]:
-            if path.is_dir() or "__pycache__" in path.parts or path.suffix in {".png", ".lock"}:
+            if path.is_dir() or INSTALLED & {*path.parts} or path.suffix in {".png", ".lock"}:
                 continue
             if path == Path(__file__):
                 continue

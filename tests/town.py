@@ -136,7 +136,7 @@ class Town:
         redis_url = self.portal.settings.redis_url.reveal()
         worker = Worker(redis_url, self.portal.jobs, queues=queues, concurrency=4, name=name)
         await worker.start()
-        await self.portal.heartbeats.beat(name, queues=queues, running=0)
+        await self.portal.heartbeats.beat(name, concurrency=dict.fromkeys(queues, 4), running=[])
         try:
             yield worker
         finally:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from typing_extensions import override
 from muster.errors import MusterError
 
 # ruff: noqa: PLC0415  see above
+
+MOST_AT_ONCE = 100
 
 if TYPE_CHECKING:
     from muster.settings import Settings
@@ -55,24 +57,36 @@ def web() -> None:
 
 
 @main.command()
-@click.option("--queues", help="Only these queues, separated by commas; all of them otherwise.")
+@click.option("--queues", help="Only these, as in people:2,crm; all of them otherwise.")
 @click.option(
     "--concurrency",
-    type=click.IntRange(2, 100),  # the checklist's proof is a job that waits for another
+    type=click.IntRange(2, MOST_AT_ONCE),  # the checklist's proof is a job that waits for another
     default=4,
     show_default=True,
-    help="Jobs of one queue at once.",
+    help="Jobs at once of each queue that names no number.",
 )
 def worker(queues: str | None, concurrency: int) -> None:
     """Run background jobs, until SIGTERM."""
     from muster.platform.queue import QUEUES
     from muster.worker import work
 
-    names = [name.strip() for name in (queues or "").split(",") if name.strip()]
     known = [spec.name for spec in QUEUES]
-    if unknown := [name for name in names if name not in known]:
-        raise click.BadParameter(f"there is no queue {unknown[0]!r}; expected of {', '.join(known)}")
-    _run(work(_settings("worker"), queues=names, concurrency=concurrency))
+    asked = [name.strip() for name in (queues or "").split(",") if name.strip()] or known
+    by_queue = dict(_at_once(one, known, concurrency) for one in asked)
+    _run(work(_settings("worker"), concurrency=by_queue))
+
+
+def _at_once(asked: str, known: Sequence[str], otherwise: int) -> tuple[str, int]:
+    """A queue and how many of its jobs are to run at once."""
+    name, _, number = asked.partition(":")
+    if name not in known:
+        raise click.BadParameter(f"there is no queue {name!r}; expected of {', '.join(known)}")
+    least = 2 if name == "upkeep" else 1
+    if not number:
+        return name, otherwise
+    if not (number.isdecimal() and least <= int(number) <= MOST_AT_ONCE):
+        raise click.BadParameter(f"jobs at once of {name} are from {least} to {MOST_AT_ONCE}, not {number!r}")
+    return name, int(number)
 
 
 @main.command()

@@ -2,7 +2,7 @@
 
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from tests.entries.command_line import CommandLine
+from tests.entries.yard import Yard, yard_on
 from tests.town import owner_url
 
 from bench.rig.environment import as_environment
@@ -54,3 +55,16 @@ def valkey(own_folder: Path) -> Iterator[Valkey]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+async def yard(settings: Settings) -> AsyncIterator[Yard]:
+    async with yard_on(settings.redis_url.reveal()) as made:
+        yield made
+
+
+@pytest.fixture
+async def frail(valkey: Valkey) -> AsyncIterator[Yard]:
+    """A yard on a Redis that the test may stop and kill."""
+    async with yard_on(valkey.url) as made:
+        yield made

@@ -3,151 +3,17 @@
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import pytest
-from tests.town import Town, eventually
+from tests.entries.yard import LONG, SOON, Yard, failing, until, until_set
+from tests.town import Town
 
 from muster.embedded.valkey import Valkey
-from muster.errors import NotFound, Unavailable, VendorDown, VendorRefused
+from muster.errors import NotFound, VendorDown, VendorRefused
 from muster.people.jobs import AnotherRunIsAtIt
 from muster.people.runs import LOST_AFTER
-from muster.platform.queue import Job, Queues, Work, Worker
-from muster.platform.redis import Redis, connect
-from muster.settings import Settings
-
-SOON = timedelta(milliseconds=20)
-LONG = timedelta(minutes=1)
-
-
-class Yard:
-    """One queue on one Redis, the workers of a test on it, and a count of what they ran."""
-
-    def __init__(self, redis_url: str, redis: Redis) -> None:
-        self.redis_url = redis_url
-        self.redis = redis
-        self.queues = Queues(redis_url)
-        self.begun: Counter[str] = Counter()
-        self.finished: Counter[str] = Counter()
-
-    def job(
-        self,
-        run: Callable[[Work], Awaitable[None]] | None = None,
-        *,
-        name: str = "upkeep.test",
-        deadline: timedelta = LONG,
-        every: timedelta | None = None,
-        attempts: int = 3,
-    ) -> Job:
-        """A job that counts its runs around `run`."""
-
-        async def counted(work: Work) -> None:
-            self.begun[work.job_id] += 1
-            if run:
-                await run(work)
-            self.finished[work.job_id] += 1
-
-        return Job(
-            name=name,
-            queue="upkeep",
-            run=counted,
-            deadline=deadline,
-            every=every,
-            attempts=attempts,
-            backoff=SOON,
-        )
-
-    def worker(self, *jobs: Job, name: str = "first", lost_after: timedelta = LONG) -> Worker:
-        return Worker(
-            self.redis_url, jobs, queues=["upkeep"], concurrency=4, name=name, lost_after=lost_after
-        )
-
-    @asynccontextmanager
-    async def working(self, *jobs: Job, name: str = "first") -> AsyncIterator[Worker]:
-        worker = self.worker(*jobs, name=name)
-        await worker.start()
-        try:
-            yield worker
-        finally:
-            await worker.drain(timedelta(seconds=10))
-
-    async def add(self, job: Job, job_id: str) -> None:
-        """Add it also where Redis has just come back, which the first to ask may still see as away."""
-
-        async def added() -> bool:
-            with suppress(Unavailable):
-                await self.queues.add_once(job, job_id)
-                return True
-            return False
-
-        await eventually(added)
-
-    async def finishes_more(self) -> None:
-        before = self.finished.total()
-        await until(lambda: self.finished.total() > before)
-
-    async def ends(self, job: Job, job_id: str) -> str:
-        """Its state once it is one that lasts: completed or failed."""
-
-        async def ended() -> str | None:
-            with suppress(Unavailable):
-                state = await self.queues.state(job, job_id)
-                return state if state in {"completed", "failed"} else None
-            return None
-
-        return str(await eventually(ended))
-
-    async def reason(self, job_id: str) -> str:
-        """What BullMQ, and with it any dashboard, shows as the reason of a failure."""
-        found = await self.redis.hget(f"queue:upkeep:{job_id}", "failedReason")
-        return found.decode() if isinstance(found, bytes) else ""
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async def asked() -> bool:
-        return is_so()
-
-    await eventually(asked)
-
-
-@asynccontextmanager
-async def yard_on(redis_url: str) -> AsyncIterator[Yard]:
-    client = connect(redis_url)
-    await client.flushdb()
-    yard = Yard(redis_url, client)
-    yield yard
-    await yard.queues.close()
-    await client.aclose()
-
-
-@pytest.fixture
-async def yard(settings: Settings) -> AsyncIterator[Yard]:
-    async with yard_on(settings.redis_url.reveal()) as made:
-        yield made
-
-
-@pytest.fixture
-async def frail(valkey: Valkey) -> AsyncIterator[Yard]:
-    """A yard on a Redis that the test may stop and kill."""
-    async with yard_on(valkey.url) as made:
-        yield made
-
-
-def failing(error: BaseException) -> Callable[[Work], Awaitable[None]]:
-    async def run(_: Work) -> None:
-        raise error
-
-    return run
-
-
-def until_set(event: asyncio.Event) -> Callable[[Work], Awaitable[None]]:
-    async def run(_: Work) -> None:
-        await event.wait()
-
-    return run
-
+from muster.platform.queue import Work
 
 # The fate of a run
 

@@ -72,12 +72,40 @@ async def test_it_says_that_it_lives_and_what_it_takes(town: Town, start: Start)
 
     assert (seen.pid, seen.version, seen.queues) == (process.pid, __version__, ["people", "crm", "upkeep"])
     assert seen.memory_bytes > 10_000_000
+    assert seen.concurrency == {"people": 4, "crm": 4, "upkeep": 4}
 
 
-async def test_it_can_be_kept_to_one_queue(town: Town, start: Start) -> None:
+async def test_it_can_be_kept_to_some_queues_with_a_number_of_jobs_each(town: Town, start: Start) -> None:
+    start("--queues", "people:2,crm", "--concurrency", "3")
+
+    assert (await one_alive(town)).concurrency == {"people": 2, "crm": 3}
+
+
+async def test_it_says_which_jobs_it_runs(town: Town, start: Start) -> None:
+    await town.sandbox.fault("slow", seconds=30)
     start("--queues", "people")
 
-    assert (await one_alive(town)).queues == ["people"]
+    async def says_so() -> list[Any]:
+        alive = await town.portal.heartbeats.list_alive()
+        return [job for worker in alive for job in worker.jobs if job.name == "people.sync"]
+
+    (running,) = await eventually(says_so, within=40)
+    assert running.queue == "people"
+
+
+async def test_schedules_come_back_to_a_redis_that_lost_everything(
+    town: Town, start: Start, muster: CommandLine
+) -> None:
+    start("--queues", "crm")
+    await said(muster, "worker_started")
+    scheduled = set(await town.portal.queues.scheduled())
+    await town.portal.redis.flushdb()
+
+    async def are_back() -> bool:
+        return set(await town.portal.queues.scheduled()) == scheduled
+
+    await eventually(are_back, within=60)
+    assert scheduled
 
 
 async def test_sigterm_lets_it_finish_what_it_runs(town: Town, start: Start) -> None:
@@ -160,8 +188,16 @@ async def test_it_ends_with_an_error_rather_than_idle(
     assert "has no permissions to run the 'client|setname' command" in muster.output
 
 
-async def test_a_queue_that_does_not_exist_is_refused(muster: CommandLine) -> None:
-    refused = muster("worker", "--queues", "people,peple")
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ("people,peple", "there is no queue 'peple'; expected of people, crm, upkeep"),
+        ("people:many", "jobs at once of people are from 1 to 100, not 'many'"),
+        ("upkeep:1", "jobs at once of upkeep are from 2 to 100, not '1'"),
+    ],
+)
+async def test_queues_that_cannot_be_worked_are_refused(muster: CommandLine, asked: str, why: str) -> None:
+    refused = muster("worker", "--queues", asked)
 
     assert refused.returncode == 2
-    assert "there is no queue 'peple'; expected of people, crm, upkeep" in refused.stderr
+    assert why in refused.stderr

@@ -23,7 +23,6 @@ SMALL = 50_000
 CHUNK = 50_000
 RECENT = 5_000
 KEPT_EVERY = timedelta(hours=1)
-DAILY = timedelta(hours=24)
 FULL_EVERY = timedelta(hours=26)
 """How old the last proof of the whole log may be."""
 
@@ -142,12 +141,6 @@ class AuditLog:
             f"{head.number:,} entries, each chained to the one before; {head.number - start:,} of them "
             f"proved now; head {head.told}"
         )
-
-    async def verify_daily(self) -> None:
-        """Prove the whole log if that was last done a day ago. Raises Failed."""
-        whole = await self._last_verified(is_full=True)
-        if whole is None or _age(whole) > DAILY:
-            await self.verify(is_full=True)
 
     async def _check_not_cut(self, known: _Known | None, head: Head) -> None:
         """That the head which was proved before is part of the chain still."""

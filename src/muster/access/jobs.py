@@ -5,7 +5,7 @@ from datetime import timedelta
 from muster.access.account import Accounts
 from muster.access.audit_log import AuditLog
 from muster.access.rights import RightsBook
-from muster.platform.queue import Job, Work
+from muster.platform.queue import Cron, Job, Work
 
 
 class AccessJobs:
@@ -23,6 +23,8 @@ class AccessJobs:
                 every=timedelta(seconds=30),
                 deadline=timedelta(seconds=25),
                 attempts=1,
+                at_once=1,
+                idempotent="A session that has ended cannot be ended again.",
             ),
             Job(
                 name="access.tell_rights",
@@ -31,14 +33,18 @@ class AccessJobs:
                 every=timedelta(seconds=30),
                 deadline=timedelta(seconds=25),
                 attempts=1,
+                at_once=1,
+                idempotent="The cache is told the same rights once more.",
             ),
             Job(
                 name="access.verify_audit",
                 queue="upkeep",
                 run=self._verify_audit,
-                every=timedelta(hours=1),
+                cron=Cron("20 1 * * *"),
                 deadline=timedelta(minutes=10),
-                attempts=1,
+                backoff=timedelta(minutes=10),
+                at_once=1,
+                idempotent="It only reads the log, and notes that it was proved.",
             ),
         ]
 
@@ -49,4 +55,4 @@ class AccessJobs:
         await self._rights.tell_again()
 
     async def _verify_audit(self, work: Work) -> None:
-        await self._audit.verify_daily()
+        await self._audit.verify(is_full=True)

@@ -138,6 +138,7 @@ class Bulks:
             every=EVERY,
             deadline=timedelta(minutes=5),
             attempts=1,  # the clock comes round again
+            idempotent="Each record of an act is claimed in the database before it is written.",
         )
 
     async def nudge(self, *, request_id: str = "") -> None:

@@ -13,6 +13,7 @@ from muster.crm.mirror import DIRECTIONS, Mirror, Source, Taken
 from muster.crm.record import Record
 from muster.crm.runs import DEADLINE, Claim, CrmRuns, note_costs
 from muster.platform.database import Database, Transaction
+from muster.platform.queue import Tell
 from muster.platform.tally import Tally
 
 UNWRITTEN = "record not written"
@@ -37,6 +38,7 @@ class Intake:
         runs: CrmRuns,
         run: Claim,
         tally: Tally,
+        tell: Tell,
         *,
         known: Mapping[Kind, Known],
     ) -> None:
@@ -46,7 +48,10 @@ class Intake:
         self._runs = runs
         self._run = run
         self._tally = tally
+        self._tell = tell
         self._known = known
+        self._seen: Counter[Kind] = Counter()
+        self.expected: int | None = None
 
     async def listed(
         self, kind: Kind, records: Sequence[Record], *, asked: int, pages: int, after: str
@@ -87,6 +92,7 @@ class Intake:
                 )
             drift = 0 if run.is_first_load else self._drift(kind, records, taken)
             await self._count(tx, taken, pages=pages, seen=len(records), associations=moved, drift=drift)
+        self._say_seen(kind, len(records), "listed")
 
     async def moved(self, kind: Kind, records: Sequence[Record], *, asked: int) -> None:
         """Take what search found; of what it may know no better than we do, HubSpot is asked by id.
@@ -108,6 +114,7 @@ class Intake:
             await self._count(tx, taken, pages=1, seen=len(records), associations=moved)
             if doubted:
                 await self._settle(tx, doubted)
+        self._say_seen(kind, len(records), "that changed")
 
     async def archived(self, kind: Kind, records: Sequence[Record], *, asked: int) -> None:
         """Take what HubSpot lists as archived. Whom we never held is kept by id alone: once restored, they
@@ -167,6 +174,10 @@ class Intake:
             for record in records
             if known and record.modified_at < known and taken.news.get(record.id) in {"created", "changed"}
         )
+
+    def _say_seen(self, kind: Kind, many: int, words: str) -> None:
+        self._seen[kind] += many
+        self._tell(self._seen.total(), self.expected, f"{kind} {words}: {self._seen[kind]:,} so far")
 
     async def _count(self, tx: Transaction, taken: Taken, **more: int) -> None:
         counts = Counter({name: getattr(taken, name) for name in _FIGURES})

@@ -52,9 +52,23 @@ class CrmJobs:
             deadline=timedelta(hours=2),
             attempts=5,
             backoff=timedelta(seconds=5),  # by the fourth, a run that lost its worker counts as lost
+            idempotent="What is as HubSpot has it is not written; the database lets one run at a time.",
+            shows="Records read from HubSpot, and of which kind.",
         )
-        self.reread = self._job("crm.reread", self._reread, every=LOOK_EVERY, deadline=timedelta(minutes=30))
-        self.sweep = self._job("crm.sweep", self._sweep, every=SWEEP_EVERY, deadline=timedelta(minutes=5))
+        self.reread = self._job(
+            "crm.reread",
+            self._reread,
+            every=LOOK_EVERY,
+            deadline=timedelta(minutes=30),
+            idempotent="HubSpot is asked again, and what is as it was is not written.",
+        )
+        self.sweep = self._job(
+            "crm.sweep",
+            self._sweep,
+            every=SWEEP_EVERY,
+            deadline=timedelta(minutes=5),
+            idempotent="What is forgotten cannot be forgotten again.",
+        )
 
     def jobs(self) -> Sequence[Job]:
         return [self.sync, self.reread, self.sweep]
@@ -75,6 +89,8 @@ class CrmJobs:
         deadline: timedelta,
         attempts: int = 1,  # the clock comes round again
         backoff: timedelta = timedelta(seconds=5),
+        idempotent: str,
+        shows: str = "",
     ) -> Job:
         async def run(work: Work) -> None:
             if self._has_hubspot:
@@ -91,11 +107,13 @@ class CrmJobs:
             deadline=deadline,
             attempts=attempts,
             backoff=backoff,
+            idempotent=idempotent,
+            shows=shows,
         )
 
     async def _run(self, work: Work) -> None:
         """Do the run that is wanted, and whatever was asked for meanwhile. A dry run takes nobody's turn."""
-        while (run := await self._sync.run()) is not None:
+        while (run := await self._sync.run(work.progress)) is not None:
             if not (run.dry_run or await self._sync.is_wanted()):
                 return
         # The last attempt comes later than a lost run is taken for dead: that one lives, and goes on.

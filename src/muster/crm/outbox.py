@@ -6,7 +6,7 @@ from datetime import timedelta
 from muster.crm.edit_rows import Status
 from muster.crm.edits import Edits
 from muster.errors import Unavailable
-from muster.platform.queue import Job, Queues, Work
+from muster.platform.queue import Job, Queues, Tell, Work, tell_nobody
 from muster.platform.telemetry import logger
 
 EVERY = timedelta(seconds=15)
@@ -27,6 +27,8 @@ class Outbox:
             every=EVERY,
             deadline=timedelta(minutes=5),
             attempts=1,  # the clock comes round again
+            idempotent="A writing is claimed before it is sent, and what is unknown is looked up.",
+            shows="Records written to HubSpot in this turn.",
         )
 
     async def nudge(self, *, request_id: str = "") -> None:
@@ -47,7 +49,7 @@ class Outbox:
             written += more
         return written
 
-    async def _take_turn(self) -> tuple[int, bool]:
+    async def _take_turn(self, tell: Tell = tell_nobody) -> tuple[int, bool]:
         """How many were written, and whether all have been tried."""
         ends_at, written, tried = time.monotonic() + TURN.total_seconds(), 0, set[int]()
         while due := [one for one in await self._edits.rows.due(limit=_AT_ONCE) if one not in tried]:
@@ -57,9 +59,10 @@ class Outbox:
                 tried.add(edit_id)
                 edit = await self._edits.send(edit_id)
                 written += bool(edit and edit.status is Status.DONE)
+                tell(written, None, f"records written; {len(tried):,} tried")
         return written, True
 
     async def _run(self, work: Work) -> None:
-        _, is_over = await self._take_turn()
+        _, is_over = await self._take_turn(work.progress)
         if not is_over:
             await self.nudge(request_id=work.request_id)

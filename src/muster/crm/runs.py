@@ -13,6 +13,7 @@ from muster.errors import Conflict, MusterError, Unavailable
 from muster.platform import audit
 from muster.platform.actor import Origin, System, Who
 from muster.platform.database import Database, Transaction
+from muster.platform.queue import Tell, tell_nobody
 from muster.platform.tally import Tally
 from muster.platform.telemetry import logger
 
@@ -123,7 +124,7 @@ class CrmRuns(ABC):
         self._database = database
 
     @abstractmethod
-    async def _do(self, run: Claim, tally: Tally) -> str | None:
+    async def _do(self, run: Claim, tally: Tally, tell: Tell) -> str | None:
         """Do the run; what it says for itself, if anything. Raises VendorError, ListingNotBelieved."""
 
     async def ask(
@@ -144,10 +145,11 @@ class CrmRuns(ABC):
                 await audit.record(tx, "crm.sync_asked", by=by, subject=f"crm_sync:{asked}", origin=origin)
         return asked
 
-    async def run(self) -> CrmRun | None:
+    async def run(self, tell: Tell = tell_nobody) -> CrmRun | None:
         """Do the run that is wanted, or a scheduled one; None while another worker is at it.
 
-        Raises VendorError when HubSpot cannot be read; the run is kept with its reason either way.
+        `tell` is told how far it is. Raises VendorError when HubSpot cannot be read; the run is kept with
+        its reason either way.
         """
         run = await self._claim()
         if run is None:
@@ -157,7 +159,7 @@ class CrmRuns(ABC):
         tally = Tally()
         beating = asyncio.create_task(self._keep_beating(run.id, tally))
         try:
-            reason = await self._do(run, tally)
+            reason = await self._do(run, tally, tell)
             status = "finished"
         except ListingNotBelieved as error:
             status, reason = "refused", str(error)

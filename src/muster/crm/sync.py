@@ -23,6 +23,7 @@ from muster.crm.runs import DEADLINE, Claim, CrmRuns, ListingNotBelieved
 from muster.errors import MusterError
 from muster.platform.busts import Busts
 from muster.platform.database import Database
+from muster.platform.queue import Tell
 from muster.platform.tally import Tally
 
 FEATURE = "sync"
@@ -78,7 +79,7 @@ class CrmSync(CrmRuns):
         return (await self._cursors())[kind].known_until
 
     @override
-    async def _do(self, run: Claim, tally: Tally) -> str | None:
+    async def _do(self, run: Claim, tally: Tally, tell: Tell) -> str | None:
         hubspot = self._hubspot.for_(FEATURE).counted(tally)
         await self.at(run, "reading owners, pipelines and properties")
         await self._read_definitions(run, hubspot)
@@ -87,7 +88,7 @@ class CrmSync(CrmRuns):
             kind: Known(_less(cursor.known_until), _less(cursor.archived_known_until))
             for kind, cursor in cursors.items()
         }
-        intake = Intake(self._database, hubspot, self._mirror, self, run, tally, known=known)
+        intake = Intake(self._database, hubspot, self._mirror, self, run, tally, tell, known=known)
         if run.is_full:
             await self._read_all(run, hubspot, intake)
         else:
@@ -154,7 +155,8 @@ class CrmSync(CrmRuns):
     # All there is
 
     async def _read_all(self, run: Claim, hubspot: HubSpot, intake: Intake) -> None:
-        await self.at(run, "counting", expected=await self._expected(hubspot))
+        intake.expected = await self._expected(hubspot)
+        await self.at(run, "counting", expected=intake.expected)
         if not run.dry_run:
             await self._database.execute(_BEGIN_LISTING, {"kinds": [*Kind], "run": run.id})
         cursors = await self._cursors()

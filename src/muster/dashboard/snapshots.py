@@ -32,6 +32,8 @@ class Snapshots:
                 every=EVERY,
                 deadline=timedelta(minutes=2),
                 attempts=1,
+                at_once=1,
+                idempotent="A day has one figure of each metric; a later one takes its place.",
             )
         ]
 

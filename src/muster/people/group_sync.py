@@ -20,6 +20,7 @@ from muster.people.tags import GROUPS
 from muster.platform.busts import Busts
 from muster.platform.database import Database, Transaction
 from muster.platform.folding import folded
+from muster.platform.queue import Tell
 from muster.platform.tally import Tally
 
 AT_ONCE = 8
@@ -69,13 +70,15 @@ class GroupSync(Runs):
         self._members_changed = members_changed
 
     @override
-    async def _do(self, run: Claim, tally: Tally) -> str | None:
+    async def _do(self, run: Claim, tally: Tally, tell: Tell) -> str | None:
         directory = self._directory.counted(tally)
-        listed = await self._read_groups(run, directory, tally)
+        listed = await self._read_groups(run, directory, tally, tell)
         await self._remove_gone(run, directory, listed)
-        return None if run.dry_run else await self._read_members(run, directory, tally)
+        return None if run.dry_run else await self._read_members(run, directory, tally, tell)
 
-    async def _read_groups(self, run: Claim, directory: GoogleDirectory, tally: Tally) -> set[str]:
+    async def _read_groups(
+        self, run: Claim, directory: GoogleDirectory, tally: Tally, tell: Tell
+    ) -> set[str]:
         """The ids of all groups, each written where it differs."""
         listed: set[str] = set()
         token, restarts, tokens_seen = "", 0, set[str]()
@@ -110,6 +113,7 @@ class GroupSync(Runs):
                     ],
                 )
                 await note_costs(tx, run.id, tally)
+            tell(len(listed), None, "groups read")
             if not token or token in tokens_seen:
                 return listed
             tokens_seen.add(token)
@@ -138,7 +142,9 @@ class GroupSync(Runs):
                     await self._busts.announce(tx, GROUPS)
             await tx.execute("UPDATE people_syncs SET removed = %s WHERE id = %s", [len(unseen), run.id])
 
-    async def _read_members(self, run: Claim, directory: GoogleDirectory, tally: Tally) -> str | None:
+    async def _read_members(
+        self, run: Claim, directory: GoogleDirectory, tally: Tally, tell: Tell
+    ) -> str | None:
         """Read into the groups that are due. One that cannot be read keeps none of the others from it."""
         short, refused = 0, list[VendorRefused]()
         due = await self._database.rows(
@@ -172,6 +178,7 @@ class GroupSync(Runs):
                             [len(members), group.google_id],
                         )
                     await note_costs(tx, run.id, tally)
+            tell(start + len(some), len(due), "groups whose members were read")
         return _said(short, refused)
 
 

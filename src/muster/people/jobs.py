@@ -34,8 +34,8 @@ class PeopleJobs:
         self._rereads = rereads
         self._push = push
         self._queues = queues
-        self.sync = _run_job("people.sync", sync, every)
-        self.groups = _run_job("people.groups", groups, every)
+        self.sync = _run_job("people.sync", sync, every, shows="People read from Google.")
+        self.groups = _run_job("people.groups", groups, every, shows="Groups read, then those with members.")
         self.reread = Job(
             name="people.reread",
             queue="people",
@@ -43,6 +43,7 @@ class PeopleJobs:
             every=LOOK_EVERY,
             deadline=timedelta(minutes=30),
             attempts=1,  # the clock comes round again
+            idempotent="Google is asked again, and what is as it was is not written.",
         )
         self.watch = Job(
             name="people.watch",
@@ -51,6 +52,8 @@ class PeopleJobs:
             every=LOOK_EVERY,
             deadline=timedelta(minutes=5),
             attempts=1,
+            at_once=1,
+            idempotent="A channel that is open is left as it is.",
         )
 
     def jobs(self) -> list[Job]:
@@ -75,11 +78,11 @@ class PeopleJobs:
         await self._push.keep_open()
 
 
-def _run_job(name: str, runs: Runs, every: timedelta) -> Job:
+def _run_job(name: str, runs: Runs, every: timedelta, *, shows: str) -> Job:
     """A job that does the run that is wanted, and whatever was asked for meanwhile."""
 
     async def run(work: Work) -> None:
-        while await runs.run() is not None:
+        while await runs.run(work.progress) is not None:
             if not await runs.is_wanted():
                 return
         # The last attempt comes later than a lost run is taken for dead: that one lives, and goes on.
@@ -93,5 +96,7 @@ def _run_job(name: str, runs: Runs, every: timedelta) -> Job:
         every=every,
         deadline=timedelta(hours=2),
         backoff=timedelta(seconds=30),
+        idempotent="What is as Google has it is not written; the database lets one run of a kind at a time.",
+        shows=shows,
     )
     return job

@@ -12,6 +12,7 @@ from muster.errors import Conflict, MusterError, Unavailable
 from muster.platform import audit
 from muster.platform.actor import Origin, System, Who
 from muster.platform.database import Database, Transaction
+from muster.platform.queue import Tell, tell_nobody
 from muster.platform.tally import Tally
 from muster.platform.telemetry import logger
 
@@ -113,7 +114,7 @@ class Runs(ABC):
         self._database = database
 
     @abstractmethod
-    async def _do(self, run: Claim, tally: Tally) -> str | None:
+    async def _do(self, run: Claim, tally: Tally, tell: Tell) -> str | None:
         """Do the run; what it says for itself, if anything. Raises VendorError, ListingNotBelieved."""
 
     async def ask(
@@ -137,10 +138,11 @@ class Runs(ABC):
                 await audit.record(tx, self.asked_action, by=by, subject=f"sync:{asked}", origin=origin)
         return asked
 
-    async def run(self) -> SyncRun | None:
+    async def run(self, tell: Tell = tell_nobody) -> SyncRun | None:
         """Do the run that is wanted, or a scheduled one; None while another worker is at it.
 
-        Raises VendorError when Google cannot be read; the run is kept with its reason either way.
+        `tell` is told how far it is. Raises VendorError when Google cannot be read; the run is kept with
+        its reason either way.
         """
         run = await self._claim()
         if run is None:
@@ -150,7 +152,7 @@ class Runs(ABC):
         tally = Tally()
         beating = asyncio.create_task(self._keep_beating(run.id))
         try:
-            reason = await self._do(run, tally)
+            reason = await self._do(run, tally, tell)
             status = "finished"
         except ListingNotBelieved as error:
             status, reason = "refused", str(error)

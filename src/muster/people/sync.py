@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
+import msgspec
 from typing_extensions import override
 
 from muster.access.account import Accounts
@@ -21,6 +22,7 @@ from muster.people.runs import SCHEDULE, Claim, ListingNotBelieved, Runs, note_c
 from muster.people.tags import ORG_UNITS
 from muster.platform.busts import Busts
 from muster.platform.database import Database, Transaction
+from muster.platform.queue import Tell
 from muster.platform.tally import Tally
 
 DEADLINE = timedelta(seconds=40)
@@ -67,7 +69,7 @@ class PeopleSync(Runs):
         self._sharing = sharing
 
     @override
-    async def _do(self, run: Claim, tally: Tally) -> str | None:
+    async def _do(self, run: Claim, tally: Tally, tell: Tell) -> str | None:
         directory = self._directory.counted(tally)
         pushed_since = await self._push.live_since()
         listing = Listing(
@@ -79,7 +81,7 @@ class PeopleSync(Runs):
             # The first load had better be quick; another run proves it at once.
             with_census=run.is_full or (run.is_unproven and not run.is_first_load),
         )
-        await listing.read(_Taker(self, run, tally, listing))
+        await listing.read(_Taker(self, run, tally, listing, tell))
         await self._count_seen(run)
         deleted = await self._read_deleted(run, directory)
         notes = [
@@ -212,14 +214,20 @@ class PeopleSync(Runs):
             await self.ask(by=SCHEDULE)
 
 
+class _Counted(msgspec.Struct, frozen=True):
+    seen: int
+    expected: int | None
+
+
 class _Taker:
     """What a listing hands its pages to, for one run."""
 
-    def __init__(self, sync: PeopleSync, run: Claim, tally: Tally, listing: Listing) -> None:
+    def __init__(self, sync: PeopleSync, run: Claim, tally: Tally, listing: Listing, tell: Tell) -> None:
         self._sync = sync
         self._run = run
         self._tally = tally
         self._listing = listing
+        self._tell = tell
 
     async def compare(self, pages: Sequence[Listed]) -> list[News]:
         whole = (page for page in pages if not page.is_census)
@@ -230,11 +238,12 @@ class _Taker:
     async def write(self, tx: Transaction, pages: Sequence[Listed], news: list[News]) -> None:
         await self._sync.hold(tx, self._run)
         settled = await self._sync.copy.settle(tx, news, _listing(self._run))
-        await tx.execute(
+        counted = await tx.row(
+            _Counted,
             """
             UPDATE people_syncs SET pages = pages + %s, seen = seen + %s, created = created + %s,
                 updated = updated + %s, chains = %s
-            WHERE id = %s
+            WHERE id = %s RETURNING seen, expected
             """,
             [
                 len(pages),
@@ -246,6 +255,8 @@ class _Taker:
             ],
         )
         await note_costs(tx, self._run.id, self._tally)
+        if counted:
+            self._tell(counted.seen, counted.expected, "people read")
 
 
 def _listing(run: Claim) -> Occasion:

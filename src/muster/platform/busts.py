@@ -58,6 +58,8 @@ class Busts:
                 every=RELAY_EVERY,
                 deadline=timedelta(seconds=20),
                 attempts=1,
+                at_once=1,
+                idempotent="A bust that is made twice busts nothing more.",
             )
         ]
 

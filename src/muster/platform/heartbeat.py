@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -10,12 +10,15 @@ import psutil
 
 from muster import __version__
 from muster.platform.database import Database
+from muster.platform.queue import Running
 
 EVERY = timedelta(seconds=5)
 MISSING_AFTER = timedelta(seconds=20)
 
 
 class WorkerSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """`concurrency` is how many jobs of each queue it runs at once, `jobs` those it runs now."""
+
     id: str
     host: str
     pid: int
@@ -23,6 +26,8 @@ class WorkerSeen(msgspec.Struct, frozen=True, kw_only=True):
     queues: list[str]
     memory_bytes: int
     running: int
+    concurrency: dict[str, int]
+    jobs: list[Running]
     started_at: datetime
     seen_at: datetime
 
@@ -31,23 +36,30 @@ class Heartbeats:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def beat(self, worker_id: str, *, queues: Sequence[str], running: int) -> None:
+    async def beat(
+        self, worker_id: str, *, concurrency: Mapping[str, int], running: Sequence[Running]
+    ) -> None:
         async with self._database.transaction() as tx:
             await tx.execute(
                 """
-                INSERT INTO workers (id, host, pid, version, queues, memory_bytes, running)
-                VALUES (%s, %s, %s, %s, %s, %s, %s)
+                INSERT INTO workers (
+                    id, host, pid, version, queues, memory_bytes, running, concurrency, jobs
+                )
+                VALUES (%s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb)
                 ON CONFLICT (id) DO UPDATE
-                    SET seen_at = now(), memory_bytes = excluded.memory_bytes, running = excluded.running
+                    SET seen_at = now(), memory_bytes = excluded.memory_bytes, running = excluded.running,
+                        jobs = excluded.jobs
                 """,
                 [
                     worker_id,
                     socket.gethostname(),
                     os.getpid(),
                     __version__,
-                    list(queues),
+                    list(concurrency),
                     psutil.Process().memory_info().rss,
-                    running,
+                    len(running),
+                    msgspec.json.encode(concurrency).decode(),
+                    msgspec.json.encode(running).decode(),
                 ],
             )
             await tx.execute("DELETE FROM workers WHERE seen_at < now() - interval '1 day'")

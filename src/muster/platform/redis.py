@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from redis import Redis as _BlockingRedis
 from redis.asyncio import Redis as _Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
@@ -18,6 +19,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry as BlockingRetry
 from typing_extensions import override
 
 from muster.errors import Unavailable
@@ -128,6 +130,17 @@ def connect_patiently(url: str) -> Redis:
         socket_timeout=15,
         retry=Retry(ExponentialBackoff(cap=2, base=0.1), 200),
         retry_on_error=[BusyLoadingError, RedisConnectionError, RedisTimeoutError],
+    )
+
+
+def connect_from_thread(url: str) -> _BlockingRedis:
+    """A client for a thread beside the event loop, which comes again soon: no retry."""
+    return _BlockingRedis.from_url(
+        url,
+        decode_responses=True,
+        socket_connect_timeout=1,
+        socket_timeout=2,
+        retry=BlockingRetry(ExponentialBackoff(cap=0.2, base=0.05), 0),
     )
 
 

@@ -14,7 +14,14 @@ async def _sing(work: Work) -> None:
     """That it ran at all is the whole of its message."""
 
 
-CANARY = Job(name="upkeep.canary", queue="upkeep", run=_sing, deadline=timedelta(seconds=10), attempts=1)
+CANARY = Job(
+    name="upkeep.canary",
+    queue="upkeep",
+    run=_sing,
+    deadline=timedelta(seconds=10),
+    attempts=1,
+    idempotent="It does nothing.",
+)
 
 
 class ReadinessJobs:
@@ -30,6 +37,8 @@ class ReadinessJobs:
             first_after=SETTLING,
             deadline=timedelta(minutes=2),
             attempts=1,
+            at_once=1,
+            idempotent="Asking a probe changes nothing but its last answer.",
         )
         return [CANARY, prove]
 

@@ -69,7 +69,9 @@ class Siege:
         await self.town.portal.crm_sync.run()
 
     async def beat(self) -> None:
-        await self.town.portal.heartbeats.beat("besieged", queues=ALL_QUEUES, running=0)
+        await self.town.portal.heartbeats.beat(
+            "besieged", concurrency=dict.fromkeys(ALL_QUEUES, 4), running=[]
+        )
 
     async def sql(self, *statements: str) -> None:
         """Each statement for itself, on a connection that is not the portal's."""
