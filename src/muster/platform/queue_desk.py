@@ -1,6 +1,6 @@
 """Acting on the queues by hand, through BullMQ's own scripts: retry, discard, pause, run now.
 
-The second door to BullMQ beside `platform/queue.py`: it acts on any job, whoever put it there.
+The second door to BullMQ beside `platform/queue/`: it acts on any job, whoever put it there.
 """
 
 import asyncio
