@@ -36,7 +36,7 @@ async def test_progress_and_log_move_without_a_reload(town: Town, page: Page):
     await queue.close()
 
 
-async def test_a_queue_is_paused_and_resumed_by_buttons(town: Town, page: Page):
+async def test_a_queue_is_paused_and_resumed_by_buttons(page: Page):
     await page.goto("/sign-in/google?login_hint=ada@acme.test&next=/jobs")
     await page.get_by_role("button", name="Pause people").click()
     await expect(page.get_by_role("alert")).to_contain_text("The queue people is paused by ada@acme.test")
