@@ -554,6 +554,7 @@ async def routes() -> tuple[Route, ...]:
     made = make(settings, application="muster-test")
     await made.http.aclose()
     await made.queues.close()
+    await made.desk.close()
     await made.redis.aclose()
     return made.routes
 

@@ -55,6 +55,7 @@ from muster.dashboard.dashboard import Dashboard
 from muster.dashboard.metrics import Metrics
 from muster.dashboard.probes import HookProbes
 from muster.dashboard.snapshots import Snapshots
+from muster.jobs import desk as jobs_desk
 from muster.people.api import PeopleApi
 from muster.people.changes_web import ChangePages
 from muster.people.chart import Chart
@@ -99,6 +100,7 @@ from muster.platform.openapi import OpenApi
 from muster.platform.pages import Pages
 from muster.platform.probes import CanaryProbe, DatabaseProbes, HeaderProbe, RedisProbes
 from muster.platform.queue import Job, Queues
+from muster.platform.queue_desk import QueueDesk
 from muster.platform.queue_probes import QueueProbes
 from muster.platform.redaction import Redaction
 from muster.platform.redis import Redis
@@ -134,6 +136,7 @@ class Portal:
     busts: Busts
     http: httpx2.AsyncClient
     queues: Queues
+    desk: QueueDesk
     sessions: Sessions
     heartbeats: Heartbeats
     accounts: Accounts
@@ -195,6 +198,7 @@ async def _close(made: Portal) -> None:
     await made.meter.close()
     await made.http.aclose()
     await made.queues.close()
+    await made.desk.close()
     await made.cache.close()
     await made.redis.aclose()
     await made.database.close()
@@ -206,7 +210,7 @@ def make(settings: Settings, *, application: str) -> Portal:  # noqa: PLR0915  e
     cache_client = redis.connect_briefly(settings.cached_at.reveal())
     cache = Cache(cache_client)
     busts = Busts(database, cache)
-    queues = Queues(settings.redis_url.reveal())
+    queues, desk = Queues(settings.redis_url.reveal()), QueueDesk(settings.redis_url.reveal(), client)
     http, reports = outbound.client(_destinations(settings)), _reports(settings, application)
     sessions, drills = Sessions(client, idle=settings.session_idle), Drills(database)
     heartbeats = Heartbeats(database)
@@ -455,6 +459,7 @@ def make(settings: Settings, *, application: str) -> Portal:  # noqa: PLR0915  e
             *BoardPage(lists, owners, catalogues, pages, has_hubspot=settings.has_hubspot).routes(),
             *OwnerPages(owners, lists, pages, has_hubspot=settings.has_hubspot).routes(),
             *CustomersApi(lists, owners, catalogues).routes(),
+            *jobs_desk.routes(database, desk, heartbeats, pages),
             *ChecklistPages(database, proofs, pages, alerts=alerting.book.open_by_subject).routes(),
             *alerting.routes(watch, pages),
             *AccountPages(database, sessions, tokens, pages, site).routes(),
@@ -495,6 +500,7 @@ def make(settings: Settings, *, application: str) -> Portal:  # noqa: PLR0915  e
         busts=busts,
         http=http,
         queues=queues,
+        desk=desk,
         sessions=sessions,
         heartbeats=heartbeats,
         accounts=accounts,

@@ -20,6 +20,8 @@ class Permission(StrEnum):
     PROVE_CHECKLIST = "prove the checklist"
     SEE_ALERTS = "see alerts"
     HANDLE_ALERTS = "acknowledge and silence alerts, and plan maintenance"
+    SEE_JOBS = "see jobs and what they hold"
+    RUN_JOBS = "run, retry, discard and pause jobs"
     SEE_ROLES = "see who has which role"
     GRANT_ROLES = "grant and revoke roles"
     SEE_SESSIONS = "see everybody's sessions and tokens"
@@ -77,6 +79,8 @@ GRANTS: dict[Role, frozenset[Permission]] = {
         Permission.PROVE_CHECKLIST,
         Permission.SEE_ALERTS,
         Permission.HANDLE_ALERTS,
+        Permission.SEE_JOBS,
+        Permission.RUN_JOBS,
         Permission.SEE_ROLES,
         Permission.SEE_SESSIONS,
         Permission.END_SESSIONS,
@@ -88,6 +92,7 @@ GRANTS: dict[Role, frozenset[Permission]] = {
         Permission.SEE_SIGN_INS,
         Permission.SEE_CHECKLIST,
         Permission.SEE_ALERTS,
+        Permission.SEE_JOBS,
         Permission.SEE_ROLES,
         Permission.SEE_SESSIONS,
         Permission.SEE_AUDIT,

@@ -1,4 +1,5 @@
 // Everything here is a comfort: each page works without it.
+import { tellClocks } from "./clock.js";
 import { openKeys } from "./keys.js";
 import { watch } from "./live.js";
 import { openPalette } from "./palette.js";
@@ -46,6 +47,8 @@ document.addEventListener("change", (event) => {
   if (!("pickAll" in event.target.dataset)) return;
   for (const box of document.querySelectorAll("[data-pick]")) box.checked = event.target.checked;
 });
+
+tellClocks(document);
 
 for (const region of document.querySelectorAll("[data-live]")) watch(region);
 

@@ -1,3 +1,5 @@
+import { tellClocks } from "./clock.js";
+
 const EVERY_MS = 1000;
 const AT_MOST_MS = 30_000;
 
@@ -28,6 +30,7 @@ export function watch(region) {
       return;
     }
     pause = every;
+    tellClocks(fresh);
     carry(region, fresh);
     if ("live" in region.dataset) again();
     else document.title = page.title;
