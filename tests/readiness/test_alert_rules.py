@@ -1,16 +1,32 @@
 """Rules on figures: each holds when all is well, and fails on what it is there for."""
 
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from tests.readiness.away import nobody
 from tests.town import Town
 
-from muster.platform.probe import Failed, NotApplicable
+from muster.platform.probe import Failed, NotApplicable, NotTried
 from muster.readiness.alert_rules import FEWEST_FAULTS, REFUSED_SIGN_INS, RULES, TRIED_BY_PROBE, Rules
+from muster.settings import Settings
+from muster.wiring import portal
 
 
 @pytest.fixture
 def rules(town: Town) -> Rules:
     made, settings = town.portal, town.portal.settings
-    return Rules(made.database, made.queues, home=settings.home, public_url=settings.public_url)
+    return Rules(made.database, made.queues, made.http, home=settings.home, public_url=settings.public_url)
 
 
 async def answered(town: Town, *, requests: int, faults: int = 0, refused: int = 0) -> None:
@@ -90,3 +106,83 @@ async def test_the_web_writes_down_what_it_answered_and_nothing_twice(town: Town
 
     assert await town.value("SELECT sum(requests) FROM web_minutes") == before + 3
     assert await town.value("SELECT sum(refused_sign_ins) FROM web_minutes") >= 3
+
+
+# Certificates
+
+
+def signed(folder: Path, *, days: int) -> Path:
+    """A key with its certificate for this machine, signed by itself, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "here")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=days, hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    both = folder / "both.pem"
+    both.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return both
+
+
+@contextlib.asynccontextmanager
+async def front(certificate: Path) -> AsyncIterator[str]:
+    """Something that speaks TLS at PUBLIC_URL."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+async def looked_at(settings: Settings, address: str) -> str:
+    """What the rule says of a portal that is found there."""
+    async with portal(replace(settings, public_url=address), application="muster-test") as made:
+        rules = Rules(made.database, made.queues, made.http, home=settings.home, public_url=address)
+        return await rules.certificate()
+
+
+async def test_a_certificate_is_told_by_the_days_that_it_has_left(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SSL_CERT_FILE", str(signed(tmp_path, days=90)))
+    async with front(tmp_path / "both.pem") as address:
+        assert await looked_at(settings, address) == f"the certificate at {address} ends in 90 days"
+
+    signed(tmp_path, days=13)
+    async with front(tmp_path / "both.pem") as address:
+        with pytest.raises(Failed, match="ends in 13 days"):
+            await looked_at(settings, address)
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_not_believed(settings: Settings, tmp_path: Path):
+    async with front(signed(tmp_path, days=90)) as address:
+        with pytest.raises(Failed, match="is not believed"):
+            await looked_at(settings, address)
+
+
+async def test_nobody_at_the_portals_address_is_the_webs_alert(settings: Settings):
+    with nobody() as somewhere, pytest.raises(NotTried, match="see web"):
+        await looked_at(settings, f"https://{somewhere}")

@@ -292,7 +292,7 @@ async def test_a_worker_watches_for_as_long_as_it_lives(town: Town):
         await eventually(lambda: town.value("SELECT accepted_at FROM deliveries"))
 
 
-async def test_a_worker_with_a_channel_that_nobody_understands_does_not_start(settings: Settings, town: Town):
+async def test_a_worker_with_a_channel_that_nobody_understands_does_not_start(settings: Settings):
     wrong = replace(settings, alert_urls=(Secret("slack://secretword"),))
     async with portal(wrong, application="muster-scene") as made:
         with pytest.raises(SettingsError, match="number 1"):
