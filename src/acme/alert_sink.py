@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from acme.orders import json, order, read
+from acme.tenant import Change
 
 _REMEMBERED = 1000
 _HANGS_FOR_SECONDS = 60.0
@@ -111,10 +112,13 @@ class AlertSink:
         return json({"sink": request.path_params["sink"], "how": behaviour.how})
 
     async def _forget(self, _: Request) -> Response:
-        self.forget()
+        self.rewound()
         return json({})
 
-    def forget(self) -> None:
+    def changed(self, change: Change) -> None:
+        """Whoever is on call hears nothing of who works there."""
+
+    def rewound(self) -> None:
         self._kept.clear()
         self._pings.clear()
         self._behaviours.clear()

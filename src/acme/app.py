@@ -89,7 +89,8 @@ def make_app(
         with_limits=with_hubspot_limits,
         webhooks_to=hubspot_webhooks_to,
     )
-    tenant.listeners += [channels, page_cache, hubspot]
+    alert_sink = AlertSink()
+    tenant.listeners += [channels, page_cache, hubspot, alert_sink]
     parts = (
         SignIn(identity, accounts, grants),
         Tokens(identity, safe, accounts, grants, access_tokens, id_tokens, service_account),
@@ -99,7 +100,7 @@ def make_app(
         Scripting(tenant, groups, days, records, clock, safe, id_tokens, faults, calls, quota),
         PushScripting(channels, deliveries),
         sentry,
-        AlertSink(),
+        alert_sink,
         hubspot,
     )
     app = Starlette(

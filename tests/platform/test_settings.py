@@ -35,6 +35,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "HUBSPOT_WEBHOOK_SECRET",
         "HUBSPOT_URL",
         "TRUSTED_PROXIES",
+        "ALERT_URLS",
+        "HEARTBEAT_URL",
     ):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(f"{name}_FILE", raising=False)
@@ -138,6 +140,11 @@ def test_what_is_missing_is_named(folder: Path, missing: str):
         ("HUBSPOT_TOKEN", "pät-eu1"),
         ("HUBSPOT_WEBHOOK_SECRET", "a b"),
         ("HUBSPOT_URL", "http://127.0.0.1:9000"),
+        ("ALERT_URLS", "hunter6"),
+        ("ALERT_URLS", "mailtos://u:hunter6@smtp.acme.com, hunter7"),
+        ("ALERT_URLS", "slack://"),
+        ("HEARTBEAT_URL", "http://hc.acme.com/hunter8"),
+        ("HEARTBEAT_URL", "hunter8"),
         ("LOG_LEVEL", "loud"),
         ("PEOPLE_SYNC_MINUTES", "0"),
         ("TRUSTED_PROXIES", "everyone"),
@@ -154,6 +161,18 @@ def test_what_is_wrong_is_named_with_what_is_expected_in_one_line(folder: Path, 
     assert name in said
     assert "\n" not in said
     assert "hunter" not in said
+
+
+def test_a_comma_within_an_alerts_address_does_not_end_it(folder: Path):
+    _write(folder, {**GOOD, "ALERT_URLS": "mailto://smtp.acme.com?to=a@acme.com,b@acme.com, slack://A/B/C,"})
+
+    settings = load(working_folder=folder)
+
+    assert [one.reveal() for one in settings.alert_urls] == [
+        "mailto://smtp.acme.com?to=a@acme.com,b@acme.com",
+        "slack://A/B/C",
+    ]
+    assert settings.shown()["ALERT_URLS"] == "(hidden), (hidden)"
 
 
 def test_nothing_secret_is_ever_shown(folder: Path):

@@ -12,12 +12,14 @@ from muster.readiness.alerts import (
     CLOSES_AFTER,
     CRITICAL,
     FLAPS_AT,
+    FOLLOWS,
     OPENS_AFTER,
     REMINDED_EVERY,
     STEADY_AFTER,
     Notice,
     Standing,
     Step,
+    blamed,
     look,
     root_of,
 )
@@ -197,6 +199,14 @@ def test_what_comes_first_and_holds_is_no_excuse():
     assert root_of("jobs", {"jobs": "redis"}) == "jobs"
 
 
+def test_what_needs_a_worker_follows_the_missing_worker_and_stands_for_itself_beside_one():
+    without = blamed({"workers.alive": None, "jobs.canary": None, "cache.busts": "redis.persistence"})
+
+    assert root_of("jobs.canary", without) == "workers.alive"
+    assert root_of("cache.busts", without) == "cache.busts"
+    assert root_of("jobs.canary", blamed({"jobs.canary": None})) == "jobs.canary"
+
+
 @given(BLAMES)
 def test_every_failure_has_one_root_that_failed_and_stands_for_itself(failing: dict[str, str | None]):
     for one in failing:
@@ -205,5 +215,6 @@ def test_every_failure_has_one_root_that_failed_and_stands_for_itself(failing: d
         assert root_of(root, failing) == root
 
 
-def test_what_is_critical_is_something_that_there_is():
-    assert {row.id for row in (*ROWS, *RULES)} >= CRITICAL
+def test_what_is_critical_and_what_follows_is_something_that_there_is():
+    named = {*FOLLOWS, *(first for firsts in FOLLOWS.values() for first in firsts)}
+    assert {row.id for row in (*ROWS, *RULES)} >= CRITICAL | named

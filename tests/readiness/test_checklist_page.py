@@ -37,6 +37,7 @@ async def test_a_stranger_is_asked_to_sign_in(town: Town):
 
 async def test_proving_all_shows_what_was_seen_and_is_on_record(town: Town):
     await town.all_in_step()
+    await town.watched()
     async with town.working(), town.signed_in("ada@acme.test") as ada:
         response = await ada.post("/checklist/proofs")
         page = (await ada.get("/checklist")).text

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.town import Town
+from tests.readiness.away import nobody, without_postgresql, without_redis
+from tests.town import Town, eventually
 
-from muster.errors import Unavailable
+from muster.errors import SettingsError, Unavailable
 from muster.platform.actor import Origin, System
 from muster.platform.probe import Failed, Probe
-from muster.readiness.alerts import REMINDED_EVERY
+from muster.readiness.alerts import OPENS_AFTER, REMINDED_EVERY
 from muster.readiness.checklist import ROWS
 from muster.readiness.proofs import Proofs
 from muster.readiness.watch import CANARY_EVERY, Watch
@@ -276,3 +277,48 @@ async def test_who_is_critical_rings_on_every_page_of_those_who_may_see_it(scene
     alarm = scene.town.portal.alerting.alarm
 
     assert [one.title for one in alarm.ringing] == ["Worker process (Jobs and workers)"]
+
+
+# Whoever watches goes on
+
+
+async def looked_by(town: Town, name: str) -> bool:
+    return (await town.portal.watch.state()).looked_by == name
+
+
+async def test_a_worker_watches_for_as_long_as_it_lives(town: Town):
+    async with town.portal.watch.going("a-worker"):
+        await eventually(lambda: looked_by(town, "a-worker"))
+        await eventually(lambda: town.value("SELECT accepted_at FROM deliveries"))
+
+
+async def test_a_worker_with_a_channel_that_nobody_understands_does_not_start(settings: Settings):
+    wrong = replace(settings, alert_urls=(Secret("slack://secretword"),))
+    async with portal(wrong, application="muster-scene") as made:
+        with pytest.raises(SettingsError, match="number 1"):
+            async with made.watch.going("a-worker"):
+                pass
+
+
+async def test_the_web_watches_once_nobody_else_has_for_a_while(town: Town):
+    await town.portal.watch.look("a-worker")
+    async with town.portal.watch.standing_by("a-web"):
+        await eventually(lambda: town.value("SELECT sum(requests) FROM web_minutes"))
+    assert await looked_by(town, "a-worker")
+
+    await town.execute("UPDATE alert_watch SET looked_at = now() - interval '4 minutes'")
+    async with town.portal.watch.standing_by("a-web"):
+        await eventually(lambda: looked_by(town, "a-web"))
+
+
+async def test_with_neither_postgresql_nor_redis_it_is_told_all_the_same(settings: Settings, town: Town):
+    await town.sandbox.tell("alerts", {})
+    with nobody() as somewhere:
+        alone = without_redis(without_postgresql(settings, somewhere), somewhere)
+        async with portal(alone, application="muster-scene") as made:
+            for _ in range(OPENS_AFTER):
+                await made.watch.look("alone")
+
+    kept = (await town.sandbox.ask("alerts"))["kept"]
+    assert [one["title"] for one in kept] == ["[critical] Failing: Pool and health (postgresql.answers)"]
+    assert "planted" not in kept[0]["message"]

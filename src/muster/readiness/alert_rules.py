@@ -10,8 +10,8 @@ import shutil
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
+import httpx2
 import msgspec
 
 from muster.platform.database import Database
@@ -90,7 +90,16 @@ class _Answered(msgspec.Struct, frozen=True):
 
 
 class Rules:
-    def __init__(self, database: Database, queues: Queues, *, home: Path, public_url: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        queues: Queues,
+        http: httpx2.AsyncClient,
+        *,
+        home: Path,
+        public_url: str,
+    ) -> None:
+        self._http = http
         self._database = database
         self._queues = queues
         self._home = home
@@ -135,15 +144,27 @@ class Rules:
         return "nobody is missing"
 
     async def certificate(self) -> str:
-        parts = urlsplit(self._public_url)
-        host = parts.hostname or ""
-        if parts.scheme != "https":
+        if not self._public_url.startswith("https://"):
             raise NotApplicable(f"{self._public_url} has no certificate")
-        left = await _certificate_left(host, parts.port or 443)
-        days = left.total_seconds() / 86_400
+        left = await self._certificate_left()
+        seen = f"the certificate at {self._public_url} ends in {left.days} days"
         if left < CERTIFICATE_LEFT:
-            raise Failed(f"the certificate of {host} ends in {days:.0f} days")
-        return f"the certificate of {host} holds for {days:.0f} days"
+            raise Failed(seen)
+        return seen
+
+    async def _certificate_left(self) -> timedelta:
+        """Raises Failed where it is not believed, NotTried where nobody answers."""
+        try:
+            async with self._http.stream("GET", f"{self._public_url}/livez", timeout=_ASKED_FOR) as answer:
+                certificate = answer.extensions["network_stream"].get_extra_info("ssl_object").getpeercert()
+        except httpx2.HTTPError as error:
+            if "certificate verify failed" in str(error):
+                raise Failed(f"the certificate at {self._public_url} is not believed: {error}") from error
+            why = f"{self._public_url} does not answer ({type(error).__name__})"
+            raise NotTried(why, row="web.headers") from error
+        return datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), UTC) - datetime.now(
+            UTC
+        )
 
     async def disk(self) -> str:
         usage = await asyncio.to_thread(shutil.disk_usage, _existing(self._home))
@@ -179,21 +200,6 @@ _REFUSED = """
 SELECT coalesce((SELECT sum(refused_sign_ins) FROM web_minutes WHERE minute > now() - %s), 0)
     - %s * (SELECT count(*) + 1 FROM proofs WHERE row = 'signin.refuses' AND at > now() - %s)
 """
-
-
-async def _certificate_left(host: str, port: int) -> timedelta:
-    """Raises Failed where it is not believed, or nobody answers."""
-    try:
-        async with asyncio.timeout(_ASKED_FOR):
-            _, writer = await asyncio.open_connection(host, port, ssl=ssl.create_default_context())
-            certificate = writer.get_extra_info("peercert")
-            writer.close()
-    except ssl.SSLCertVerificationError as error:
-        raise Failed(f"the certificate of {host} is not believed: {error.verify_message}") from error
-    except (TimeoutError, OSError) as error:
-        raise NotTried(f"{host} does not answer ({type(error).__name__})", row="web.headers") from error
-    ends_at = datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), UTC)
-    return ends_at - datetime.now(UTC)
 
 
 def _existing(path: Path) -> Path:

@@ -47,7 +47,7 @@ class Alerting:
         self._redis = redis
         self.alarm = Alarm(may=Permission.SEE_ALERTS)
         self._dead_man = DeadMan(http, audit_log, url=heartbeat_url)
-        self._rules = Rules(database, queues, home=home, public_url=public_url)
+        self._rules = Rules(database, queues, http, home=home, public_url=public_url)
         self._is_sandbox = is_sandbox
         self.notices = Notices(database, Channels(urls, key=key))
         self.book = AlertBook(database, self.notices, public_url=public_url)

@@ -61,6 +61,32 @@ CRITICAL = frozenset(
 )
 
 
+_BY_WORKERS = (
+    *("jobs.canary", "cache.busts", "cache.hooks", "access.roles", "access.offboarded"),
+    *("directory.fresh", "directory.groups", "directory.push", "directory.removals"),
+    *("hubspot.fresh", "hubspot.webhooks", "hubspot.written"),
+    *("alerts.heartbeat", "rule.backlog", "rule.worker_gone"),
+)
+_BY_GOOGLE = ("directory.fresh", "directory.groups", "directory.push", "directory.quota")
+_BY_HUBSPOT = ("hubspot.fresh", "hubspot.allowance", "hubspot.webhooks", "hubspot.written")
+
+FOLLOWS: Mapping[str, tuple[str, ...]] = {
+    row: tuple(
+        first
+        for first, followers in (
+            ("workers.alive", _BY_WORKERS),
+            ("directory.reachable", _BY_GOOGLE),
+            ("hubspot.reachable", _BY_HUBSPOT),
+        )
+        if row in followers
+    )
+    for row in (*_BY_WORKERS, *_BY_GOOGLE, *_BY_HUBSPOT)
+}
+"""Rows that fail, some at once and some after a while, because another does, and cannot tell that by
+themselves: to each, what to look at first.
+"""
+
+
 def severity_of(subject: str) -> Severity:
     return Severity.CRITICAL if subject in CRITICAL else Severity.WARNING
 
@@ -157,6 +183,14 @@ def _muted(step: Step) -> Step:
 
 def _lately(openings: tuple[datetime, ...], now: datetime) -> tuple[datetime, ...]:
     return tuple(one for one in openings if now - one <= FLAPS_WITHIN)
+
+
+def blamed(failed: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Those that failed, each with what comes first: by its own word, or as is known of such rows."""
+    return {
+        row: named or next((first for first in FOLLOWS.get(row, ()) if first in failed), None)
+        for row, named in failed.items()
+    }
 
 
 def root_of(subject: str, failing: Mapping[str, str | None]) -> str:

@@ -24,7 +24,7 @@ from muster.platform.telemetry import logger
 from muster.readiness import alert_words
 from muster.readiness.alert_book import SUBJECTS, AlertBook, Seen
 from muster.readiness.alert_rules import RULES
-from muster.readiness.alerts import Notice, Severity, Standing, look, root_of, severity_of
+from muster.readiness.alerts import Notice, Severity, Standing, blamed, look, root_of, severity_of
 from muster.readiness.dead_man import DeadMan
 from muster.readiness.proofs import Judged, Proof, Proofs, ask
 from muster.readiness.web_minutes import WebMinutes
@@ -209,8 +209,7 @@ class Watch:
         except Unavailable as error:  # the workers say that, from memory
             logger.warning("standing_by_blind", error=str(error))
             return
-        await self.look(name, after=YIELDS if is_ours else STANDS_BY)
-        if is_ours:
+        if await self.look(name, after=YIELDS if is_ours else STANDS_BY) or is_ours:
             await self._deliver()
 
     async def ring(self) -> None:
@@ -371,7 +370,7 @@ def seen_of(rows: Sequence[Judged], figures: Sequence[Proof]) -> list[Seen]:
     rules = {rule.id: rule for rule in RULES}
     looked = [(one.row, one.proof) for one in rows if one.proof]
     looked += [(rules[proof.row], proof) for proof in figures]
-    failing = {proof.row: proof.mend_first for _, proof in looked if proof.held is False}
+    failing = blamed({proof.row: proof.mend_first for _, proof in looked if proof.held is False})
     roots = {name: root_of(name, failing) for name in failing}
     return [
         Seen(
