@@ -72,12 +72,12 @@ async def test_a_job_that_nobody_takes_is_a_backlog(town: Town, rules: Rules):
 
 async def test_a_worker_that_ends_without_a_word_is_missed_until_another_comes(town: Town, rules: Rules):
     beat = town.portal.heartbeats.beat
-    await beat("gone", queues=["upkeep"], running=0)
+    await beat("gone", concurrency={"upkeep": 4}, running=[])
     await town.execute("UPDATE workers SET seen_at = now() - interval '2 minutes', started_at = 'yesterday'")
     with pytest.raises(Failed, match="1 ended without a word"):
         await rules.worker_gone()
 
-    await beat("new", queues=["upkeep"], running=0)
+    await beat("new", concurrency={"upkeep": 4}, running=[])
 
     assert await rules.worker_gone() == "nobody is missing"
 
