@@ -284,12 +284,14 @@ def _settings(role: str, *, with_owner: bool = False) -> "Settings":
     from muster.settings import load
 
     settings = load(with_owner=with_owner)
-    if role in {"web", "worker"}:
-        telemetry.configure(settings.log_level, name=f"muster-{role}")
-    elif role == "roles":
-        telemetry.configure("error", name="muster-command", stream=sys.stderr)
-    else:
-        telemetry.configure("warn", name=f"muster-{role}", stream=sys.stderr)
+    is_process = role in {"web", "worker"}
+    telemetry.configure(
+        settings.log_level if is_process else "error" if role == "roles" else "warn",
+        name="muster-command" if role == "roles" else f"muster-{role}",
+        plain=bool(settings.no_color),
+        stream=sys.stdout if is_process else sys.stderr,
+        secrets=settings.secrets(),
+    )
     return settings
 
 

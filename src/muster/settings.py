@@ -55,6 +55,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "SECRET_KEY": "at least 32 random characters, from which form tokens are made",
         "SECRET_KEY_FALLBACKS": "earlier keys whose form tokens still count, separated by commas",
         "LOG_LEVEL": "trace, debug, info, warn, error or fatal",
+        "NO_COLOR": "anything: the log has no colours on a terminal either",
+        "SENTRY_DSN": "where errors are reported to; without it nowhere",
         "TRUSTED_PROXIES": "addresses or networks whose X-Forwarded-For is believed, separated by commas",
     },
     "Servers": {
@@ -168,6 +170,8 @@ class Settings:
     people_removal_percent: int = 5
     seat_price: str = ""
     log_level: str = "info"
+    no_color: str = ""
+    sentry_dsn: Secret | None = None
     trusted_proxies: tuple[str, ...] = ()
 
     @property
@@ -188,6 +192,12 @@ class Settings:
     def has_hubspot(self) -> bool:
         """Whether there are customers to read."""
         return bool(self.hubspot_token)
+
+    def secrets(self) -> list[str]:
+        """Every secret among them, for whoever keeps them out of something."""
+        held = [getattr(self, field.name) for field in fields(self)]
+        flat = [one for value in held for one in (value if isinstance(value, tuple) else (value,))]
+        return [one.reveal() for one in flat if isinstance(one, Secret) and one]
 
     def shown(self) -> dict[str, str]:
         """Name → value as `muster config` prints it: secrets hidden, passwords in addresses too."""
@@ -331,6 +341,8 @@ def _settings(env: FileAwareEnv, *, with_owner: bool = False) -> Settings:
         people_removal_percent=_percent(env, "PEOPLE_REMOVAL_PERCENT", 5),
         seat_price=_price(env, "SEAT_PRICE"),
         log_level=_log_level(env),
+        no_color=env.str("NO_COLOR", ""),
+        sentry_dsn=_dsn(env),
         trusted_proxies=_proxies(env),
     )
 
@@ -481,6 +493,19 @@ def _price(env: FileAwareEnv, name: str) -> str:
     if words and not (len(words) == 2 and _AMOUNT.match(words[0]) and _CURRENCY.match(words[1])):
         raise SettingsError(f"{name} is not understood; expected an amount and a currency, as 12.00 EUR")
     return " ".join(words)
+
+
+def _dsn(env: FileAwareEnv) -> Secret | None:
+    """As Sentry's project settings show it: https://docs.sentry.io/concepts/key-terms/dsn-explainer/."""
+    if not env.str("SENTRY_DSN", ""):
+        return None
+    expected = "a DSN as https://KEY@HOST/PROJECT"
+    production = env.str("MUSTER_ENVIRONMENT", "") == "production"
+    value = _url(env, "SENTRY_DSN", None, {"https"} if production else {"http", "https"})
+    parts = urlsplit(value)
+    if not (parts.username and parts.hostname and parts.path.rpartition("/")[2].isdecimal()):
+        raise SettingsError(f"SENTRY_DSN is not {expected}, its project a number")
+    return Secret(value)
 
 
 def _log_level(env: FileAwareEnv) -> str:

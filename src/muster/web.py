@@ -26,12 +26,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from muster.errors import MusterError, NotSignedIn
+from muster.platform.effort import Effort
 from muster.platform.http_limits import LimitedHttp
 from muster.platform.pages import PACKAGE, Pages
 from muster.platform.prometheus import REQUEST_SECONDS, REQUESTS
 from muster.platform.routes import Problem, Request, Route
 from muster.platform.security_headers import SecurityHeaders
-from muster.platform.telemetry import bind, logger, unbind_all
+from muster.platform.telemetry import begin, logger
 from muster.settings import Settings
 from muster.wiring import Portal, portal
 
@@ -96,8 +97,7 @@ class RequestLog:
         address = scope["client"][0] if scope.get("client") else ""
         state = scope["state"] = {"request_id": request_id, "address": address}
         started, status = time.perf_counter(), 0
-        unbind_all()
-        bind(reqId=request_id)
+        effort = begin(reqId=request_id)
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -118,9 +118,9 @@ class RequestLog:
             status = status or 500
             raise
         finally:
-            self._count(scope, status, time.perf_counter() - started)
+            self._count(scope, status, time.perf_counter() - started, effort)
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+    def _count(self, scope: Scope, status: int, seconds: float, effort: Effort) -> None:
         route: Route | None = scope["state"].get("route")
         # The route's own pattern: a path as it was typed would make a new series for each.
         name = route.path if route else "(none)"
@@ -134,6 +134,7 @@ class RequestLog:
                 route=name,
                 status=status,
                 ms=round(seconds * 1000, 1),
+                **effort.told(),
             )
 
 
@@ -175,7 +176,9 @@ class Errors:
             return RedirectResponse(_sign_in_address(request), status_code=303)
         status, code, explanation = _judged(error)
         if status >= 500:
-            logger.error("request_failed", code=code, exc_info=error)
+            logger.error(
+                "request_failed", code=code, method=request.method, path=request.url.path, exc_info=error
+            )
         if _is_page(request):
             page = self._pages.render(
                 request,

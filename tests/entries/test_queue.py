@@ -268,6 +268,23 @@ async def test_finishing_a_job_brings_the_next_in_the_same_trip(yard: Yard) -> N
     assert trips < 150
 
 
+async def test_as_many_jobs_as_a_worker_may_run_can_end_in_the_same_moment(yard: Yard) -> None:
+    """redis-py allows a client a hundred connections, one of which waits for the next job."""
+    go_on = asyncio.Event()
+    job = yard.job(until_set(go_on))
+    names = [f"job-{number}" for number in range(120)]
+    for name in names:
+        await yard.add(job, name)
+
+    async with yard.working(job, concurrency=len(names)):
+        await until(lambda: yard.begun.total() == len(names))
+        go_on.set()
+        for name in names:
+            assert await yard.ends(job, name) == "completed"
+
+    assert yard.begun == Counter(names)
+
+
 async def test_a_rate_limit_that_any_tool_set_is_kept_and_waited_for(yard: Yard) -> None:
     job = yard.job()
     await yard.redis.hset("queue:upkeep:meta", mapping={"max": 2, "duration": 200})
@@ -345,6 +362,40 @@ async def test_a_job_that_blocks_its_worker_for_longer_than_the_hold_runs_once(y
         assert await yard.ends(job, "a") == "completed"
 
     assert not yard.begun
+
+
+async def test_a_hold_that_ran_out_while_redis_was_away_is_taken_up_again(yard: Yard) -> None:
+    go_on = asyncio.Event()
+    job = yard.job(until_set(go_on))
+    await yard.add(job, "a")
+
+    async def is_held() -> bool:
+        return bool(await yard.redis.exists("queue:upkeep:a:lock"))
+
+    async with yard.working(job, lost_after=QUICKLY):
+        await until(lambda: yard.begun["a"] == 1)
+        await yard.redis.delete("queue:upkeep:a:lock")
+        await eventually(is_held)
+        go_on.set()
+        assert await yard.ends(job, "a") == "completed"
+
+    assert yard.begun == {"a": 1}
+
+
+async def test_a_job_that_another_has_by_now_is_not_taken_back(yard: Yard) -> None:
+    go_on = asyncio.Event()
+    job = yard.job(until_set(go_on))
+    await yard.add(job, "a")
+
+    async with yard.working(job, lost_after=QUICKLY):
+        await until(lambda: yard.begun["a"] == 1)
+        await yard.redis.set("queue:upkeep:a:lock", "another's", keepttl=False)
+        await asyncio.sleep(QUICKLY.total_seconds())
+        assert await yard.redis.get("queue:upkeep:a:lock") == b"another's"
+        go_on.set()
+        await until(lambda: yard.finished["a"] == 1)
+
+    assert await yard.queues.state(job, "a") == "active"  # it is the other's to complete
 
 
 async def test_a_job_that_loses_its_worker_again_and_again_is_given_up(yard: Yard) -> None:

@@ -58,16 +58,23 @@ class Yard:
             at_once=at_once,
         )
 
-    def worker(self, *jobs: Job, name: str = "first", lost_after: timedelta = LONG) -> Worker:
+    def worker(
+        self, *jobs: Job, name: str = "first", lost_after: timedelta = LONG, concurrency: int = 4
+    ) -> Worker:
         return Worker(
-            self.redis_url, jobs, queues=["upkeep"], concurrency=4, name=name, lost_after=lost_after
+            self.redis_url,
+            jobs,
+            queues=["upkeep"],
+            concurrency=concurrency,
+            name=name,
+            lost_after=lost_after,
         )
 
     @asynccontextmanager
     async def working(
-        self, *jobs: Job, name: str = "first", lost_after: timedelta = LONG
+        self, *jobs: Job, name: str = "first", lost_after: timedelta = LONG, concurrency: int = 4
     ) -> AsyncIterator[Worker]:
-        worker = self.worker(*jobs, name=name, lost_after=lost_after)
+        worker = self.worker(*jobs, name=name, lost_after=lost_after, concurrency=concurrency)
         await worker.start()
         try:
             yield worker

@@ -19,6 +19,7 @@ from muster.crm.hubspot_errors import VENDOR, HubSpotDown, HubSpotRefused, Outco
 from muster.crm.meter import Meter
 from muster.crm.pace import Bucket, Pace
 from muster.errors import SettingsError, VendorDown
+from muster.platform.outbound import ATTEMPT
 from muster.platform.tally import Tally
 
 __all__ = ["VENDOR", "HubSpotApi", "HubSpotDown", "HubSpotRefused", "OutcomeUnknown"]
@@ -163,6 +164,7 @@ class HubSpotApi:
             await self._pace.turn(bucket)
         self._tally.calls += 1
         self._meter.called(self._feature)
+        request.extensions[ATTEMPT] = attempt + 1
         try:
             response = await self._http.send(request)
         except httpx2.HTTPError as error:

@@ -15,6 +15,7 @@ import msgspec
 
 from muster.errors import SettingsError, VendorDown, VendorRefused
 from muster.people.throttle import Throttle
+from muster.platform.outbound import ATTEMPT
 from muster.platform.tally import Tally
 
 Shape = TypeVar("Shape")
@@ -181,7 +182,7 @@ class GoogleApi:
             if attempt:
                 await asyncio.sleep(_wait(attempt - 1))
             try:
-                response = await self._once(method, url, scope=scope, query=query, body=body)
+                response = await self._once(method, url, attempt + 1, scope=scope, query=query, body=body)
             except VendorDown as error:
                 problem = error
                 self._tally.faults[error.reason or "unreachable"] += 1
@@ -201,6 +202,7 @@ class GoogleApi:
         self,
         method: Literal["GET", "POST"],
         url: str,
+        attempt: int,
         *,
         scope: str,
         query: dict[str, str],
@@ -215,7 +217,9 @@ class GoogleApi:
         if body is not None:
             headers["content-type"], content = "application/json", msgspec.json.encode(body)
         try:
-            response = await self._http.request(method, url, params=query, headers=headers, content=content)
+            response = await self._http.request(
+                method, url, params=query, headers=headers, content=content, extensions={ATTEMPT: attempt}
+            )
         except httpx2.HTTPError as error:
             raise unreachable(error) from error
         return response

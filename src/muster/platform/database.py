@@ -12,7 +12,7 @@ from typing import Any, LiteralString, Self, TypeVar
 
 import msgspec
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor, sql
+from psycopg import AsyncConnection, AsyncCopy, AsyncCursor, sql
 from psycopg.errors import (
     DeadlockDetected,
     InsufficientPrivilege,
@@ -22,8 +22,10 @@ from psycopg.errors import (
 )
 from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+from typing_extensions import override
 
 from muster.errors import Unavailable
+from muster.platform import effort
 
 Row = TypeVar("Row")
 Statement = LiteralString | sql.SQL | sql.Composed
@@ -128,6 +130,38 @@ class Transaction(Statements):
             await action()
 
 
+class _CountedCursor(AsyncCursor[Any]):
+    """Counts what is asked, for the one line about a request or job."""
+
+    @override
+    async def execute(self, query: Any, *args: Any, **options: Any) -> Self:
+        if not query:  # the pool's own question whether anybody is there
+            return await super().execute(query, *args, **options)
+        started = time.perf_counter()
+        try:
+            return await super().execute(query, *args, **options)
+        finally:
+            effort.queried(started)
+
+    @override
+    async def executemany(self, *args: Any, **options: Any) -> None:
+        started = time.perf_counter()
+        try:
+            await super().executemany(*args, **options)
+        finally:
+            effort.queried(started)
+
+    @asynccontextmanager
+    @override
+    async def copy(self, *args: Any, **options: Any) -> AsyncIterator[AsyncCopy]:
+        started = time.perf_counter()
+        try:
+            async with super().copy(*args, **options) as copy:
+                yield copy
+        finally:
+            effort.queried(started)
+
+
 class Database:
     """A pool that heals: when one dead connection is found, all idle ones are thrown out at once.
 
@@ -151,6 +185,7 @@ class Database:
                 "connect_timeout": 3,
                 "tcp_user_timeout": 15_000,
                 "application_name": application,
+                "cursor_factory": _CountedCursor,
             },
         )
 

@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -20,11 +21,20 @@ from typing_extensions import override
 
 from muster.errors import MusterError
 from muster.platform.addresses import is_loopback
+from muster.platform.telemetry import logger, trail
 
 TIMEOUT = httpx2.Timeout(20, connect=5, pool=10)
 LIMITS = httpx2.Limits(max_connections=20, max_keepalive_connections=10, keepalive_expiry=30)
 LARGEST = 64 * 2**20
 """Bytes of an answer as it travels; the largest there is, a page of people, has some hundred thousand."""
+
+REQUEST_ID = "x-request-id"
+"""Unknown headers are ignored (https://www.rfc-editor.org/rfc/rfc9110#section-5.1); who asks Google's or
+HubSpot's support about a call has an id to name, and a proxy of the company's can join its log to ours.
+"""
+
+ATTEMPT = "attempt"
+"""The extension of a request that says which try it is, from 1."""
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -63,6 +73,10 @@ def client(destinations: Iterable[Destination], *, resolve: Resolve | None = Non
         if _place(request.url) not in allowed or request.url.userinfo:
             raise HostRefused(f"{request.url.host} is not among the hosts Muster may ask")
 
+    async def carry_the_trail(request: httpx2.Request) -> None:
+        if (found := trail()) and REQUEST_ID not in request.headers:
+            request.headers[REQUEST_ID] = found
+
     return httpx2.AsyncClient(
         transport=_Transport(_CheckedNetwork(private, resolve or _resolved)),
         timeout=TIMEOUT,
@@ -71,7 +85,7 @@ def client(destinations: Iterable[Destination], *, resolve: Resolve | None = Non
         # Nobody's cookies are kept for the next request, which may be on behalf of somebody else.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         headers={"user-agent": "Muster", "accept-encoding": "gzip"},
-        event_hooks={"request": [refuse_strangers]},
+        event_hooks={"request": [refuse_strangers, carry_the_trail]},
     )
 
 
@@ -169,11 +183,36 @@ class _Transport(httpx2.AsyncHTTPTransport):
 
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        response = await super().handle_async_request(request)
+        call = _Call(request)
+        try:
+            response = await super().handle_async_request(request)
+        except httpx2.HTTPError as error:
+            call.log(error=type(error).__name__)
+            raise
+        call.log(status=response.status_code)
         if not isinstance(response.stream, httpx2.AsyncByteStream):
             raise TypeError("an asynchronous transport answered with a stream that is none")
         response.stream = _Bounded(response.stream)
         return response
+
+
+class _Call:
+    """One call, for its line in the log. Its query is left out, which may hold whom it is about."""
+
+    def __init__(self, request: httpx2.Request) -> None:
+        self._request = request
+        self._started = time.perf_counter()
+
+    def log(self, **how_it_ended: int | str) -> None:
+        logger.debug(
+            "vendor_called",
+            method=self._request.method,
+            host=self._request.url.host,
+            path=self._request.url.path,
+            attempt=self._request.extensions.get(ATTEMPT, 1),
+            ms=round((time.perf_counter() - self._started) * 1000, 1),
+            **how_it_ended,
+        )
 
 
 class _Bounded(httpx2.AsyncByteStream):

@@ -10,6 +10,7 @@ from redis import Redis as _BlockingRedis
 from redis.asyncio import Redis as _Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import (
     BusyLoadingError,
     OutOfMemoryError,
@@ -23,12 +24,16 @@ from redis.retry import Retry as BlockingRetry
 from typing_extensions import override
 
 from muster.errors import Unavailable
+from muster.platform import effort
 
 Redis = _Redis
 """The client, named here so that nobody else has to know whose it is."""
 
 _LOOK_AGAIN_AFTER = 0.5
 _LOOK_FOR = 0.5
+
+MOST_CONNECTIONS = 1000
+"""Of a client: redis-py's 100 are fewer than a hundred jobs or a rush of requests may need at once."""
 
 SESSIONS = "sess:"
 CACHE = "cache:"
@@ -66,18 +71,36 @@ def connect_briefly(url: str) -> Redis:
     )
 
 
+class _Packing:
+    """redis-py packs commands in Python for connections that do not block; hiredis does it in a third."""
+
+    _serializer = HiredisRespSerializer()
+
+    def pack_command(self, *arguments: Any) -> list[bytes]:
+        packed: list[bytes] = self._serializer.pack(*arguments)
+        return packed
+
+
 class _Client(_Redis):
     """redis-py sends through `asyncio.wait_for`, which loses a cancellation that comes as it ends: whoever
     was to stop would go on. Mended in Python 3.12: https://github.com/python/cpython/issues/86296.
     """
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        connection = self.connection_pool.connection_class
+        self.connection_pool.max_connections = MOST_CONNECTIONS
+        self.connection_pool.connection_class = type(connection.__name__, (_Packing, connection), {})
+
     @override
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         task = asyncio.current_task()
         before = task.cancelling() if task else 0
+        started = time.perf_counter()
         try:
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         finally:
+            effort.tripped(started)
             if task and task.cancelling() > before:
                 raise asyncio.CancelledError
 

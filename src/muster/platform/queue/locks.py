@@ -2,16 +2,14 @@
 
 BullMQ renews its locks on the event loop: a handler that blocks the loop for longer than they last loses
 its job to another worker, and it runs twice. A thread gets its turn all the same, on a connection that
-nobody else waits for.
+nobody else waits for. And a hold that ran out while Redis was away is taken up again, if nobody else has
+the job by then.
 """
 
 import asyncio
 import threading
 from datetime import timedelta
 from typing import Any
-
-import msgspec
-from bullmq.redis_connection import loadScript
 
 from muster.errors import Unavailable
 from muster.platform import redis
@@ -27,7 +25,7 @@ class Locks:
 
     def __init__(self, redis_url: str, queue: str, keys: dict[str, str], *, last: timedelta) -> None:
         self._client = redis.connect_from_thread(redis_url)
-        self._script = self._client.register_script(loadScript("extendLocks-1.lua"))
+        self._script = self._client.register_script(_RENEW)
         self._queue = queue
         self._keys = keys
         self._last = last
@@ -58,20 +56,34 @@ class Locks:
             if held := dict(self._held):
                 try:
                     with redis.answering():
-                        lost = self._extended(held)
+                        lost = self._renewed(held)
                 except Unavailable as error:
                     logger.warning("locks_not_renewed", queue=self._queue, jobs=len(held), error=str(error))
                     continue
                 for job_id in set(lost) & self._held.keys():
                     logger.warning("job_lock_lost", queue=self._queue, jobId=job_id)
 
-    def _extended(self, held: dict[str, str]) -> list[str]:
-        """The ids whose hold was lost: it ended while Redis was away, or the loop."""
-        args: list[str | bytes | int] = [
-            self._keys[""],
-            msgspec.msgpack.encode(list(held.values())),
-            msgspec.msgpack.encode(list(held)),
-            milliseconds(self._last),
-        ]
-        lost: list[str] = self._script(keys=[self._keys["stalled"]], args=args)
+    def _renewed(self, held: dict[str, str]) -> list[str]:
+        """The ids of those that somebody else has by now, or nobody is to have any more."""
+        keys = [self._keys["stalled"], self._keys["active"]]
+        pairs = [word for pair in held.items() for word in pair]
+        lost: list[str] = self._script(keys=keys, args=[self._keys[""], milliseconds(self._last), *pairs])
         return lost
+
+
+_RENEW = """
+local lost = {}
+for i = 3, #ARGV, 2 do
+    local id, token = ARGV[i], ARGV[i + 1]
+    local lock = ARGV[1] .. id .. ':lock'
+    local held = redis.call('GET', lock)
+    if held == token or (not held and redis.call('LPOS', KEYS[2], id)) then
+        redis.call('SET', lock, token, 'PX', ARGV[2])
+        redis.call('SREM', KEYS[1], id)
+    else
+        lost[#lost + 1] = id
+    end
+end
+return lost
+"""
+"""Who takes a job takes its lock in the same breath, so one that is active and has no lock is still ours."""

@@ -17,7 +17,7 @@ from muster.platform.queue.locks import Locks
 from muster.platform.queue.reports import Reports
 from muster.platform.queue.schedules import reckon
 from muster.platform.queue.taking import BullWorker, put_back
-from muster.platform.telemetry import bind, logger, unbind_all
+from muster.platform.telemetry import begin, logger
 
 COMPLAIN_EVERY = 10.0
 
@@ -233,19 +233,19 @@ class _Complaints:
 
 async def _run(job: Job, work: Work) -> None:
     """One run under its deadline, with one log line at its end."""
-    unbind_all()
-    bind(job=job.name, jobId=work.job_id, **({"reqId": work.request_id} if work.request_id else {}))
+    asked = {"reqId": work.request_id} if work.request_id else {}
+    effort = begin(job=job.name, jobId=work.job_id, **asked)
     started = time.perf_counter()
     limit = asyncio.timeout(job.deadline.total_seconds())
     try:
         async with limit:
             await job.run(work)
     except Exception as error:
-        logger.exception("job_failed", attempt=work.attempt, ms=_since(started))
+        logger.exception("job_failed", attempt=work.attempt, ms=_since(started), **effort.told())
         if limit.expired():
             raise RuntimeError(f"{job.name} took longer than {job.deadline}") from error
         raise
-    logger.info("job_finished", attempt=work.attempt, ms=_since(started))
+    logger.info("job_finished", attempt=work.attempt, ms=_since(started), **effort.told())
 
 
 def _since(started: float) -> int:
