@@ -280,12 +280,12 @@ async def test_two_who_prove_at_once_do_not_mislead_each_other(town: Town):
     """The worker proves each minute, and `muster check` whenever somebody asks."""
     await town.all_in_step()
     await town.watched()
-    await town.schedule()
     async with (
         town.working(),
         town.signed_in("ada@acme.test"),
         portal(town.portal.settings, application="muster-check") as other,
     ):
+        await town.schedule()
         for _ in range(6):
             await town.beat()
             checked = await asyncio.gather(town.portal.proofs.prove(), other.proofs.prove())
