@@ -207,7 +207,7 @@ async def test_without_their_settings_neither_sentrys_sdk_nor_opentelemetrys_is_
     script = (
         "import asyncio, sys; from muster.settings import load; from muster.wiring import make\n"
         "async def main(): make(load(), application='x')\n"
-        "asyncio.run(main()); print({'sentry_sdk', 'opentelemetry'} & set(sys.modules))"
+        "asyncio.run(main()); print({'sentry_sdk', 'opentelemetry.sdk'} & set(sys.modules))"
     )
     asked = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", script), env=muster.environment(), cwd=muster.folder, stdout=PIPE
