@@ -201,13 +201,13 @@ async def test_a_silent_sentry_does_not_keep_a_process_from_stopping(
     assert running.wait(30) == 0
 
 
-async def test_without_their_settings_neither_sentrys_sdk_nor_opentelemetrys_is_even_read(
+async def test_without_their_settings_neither_sentrys_sdk_nor_that_of_traces_is_read(
     muster: CommandLine,
 ):
     script = (
         "import asyncio, sys; from muster.settings import load; from muster.wiring import make\n"
         "async def main(): make(load(), application='x')\n"
-        "asyncio.run(main()); print({'sentry_sdk', 'opentelemetry'} & set(sys.modules))"
+        "asyncio.run(main()); print({'sentry_sdk', 'muster.platform.otlp'} & set(sys.modules))"
     )
     asked = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", script), env=muster.environment(), cwd=muster.folder, stdout=PIPE

@@ -63,6 +63,9 @@ async def test_a_click_is_followed_to_the_job_it_asked_for_and_to_the_vendor(
         Visitor(str(client.base_url).rstrip("/")) as ada,
     ):
         await ada.sign_in("ada@acme.test")
+        await line(
+            other_folder, "job_finished", job="people.sync"
+        )  # that of its clock, which would be joined
         asked = await ada.request(
             "POST",
             "/people/syncs",

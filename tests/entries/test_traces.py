@@ -83,6 +83,7 @@ async def test_one_trace_leads_from_the_request_to_the_job_and_the_call(
         Visitor(str(client.base_url).rstrip("/")) as ada,
     ):
         await ada.sign_in("ada@acme.test")
+        await line(muster, "job_finished", job="people.sync")  # that of its clock, which would be joined
         await ada.post("/people/syncs", {"kind": "people"})
 
         async def is_whole() -> Any:

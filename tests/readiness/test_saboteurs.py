@@ -9,7 +9,7 @@ from muster.readiness.proofs import Status
 
 @pytest.mark.parametrize("sabotage", SABOTAGES, ids=lambda sabotage: sabotage.name)
 async def test_a_saboteur_turns_it_red_and_the_undo_green(siege: Siege, sabotage: Sabotage):
-    await siege.open_channels()  # as the worker's clock does: a sync that was faster than push distrusts them
+    await siege.turn_the_clock()
     before = await siege.judged(sabotage.row)
     assert before.status is Status.PROVED, before.proof
 
