@@ -51,6 +51,7 @@ class Locks:
         self._client.close()
 
     def _renew(self) -> None:
+        doubted = set[str]()
         while not self._ended.wait(self._last.total_seconds() / RENEWALS):
             if held := dict(self._held):
                 try:
@@ -59,17 +60,19 @@ class Locks:
                 except Unavailable as error:
                     logger.warning("locks_not_renewed", queue=self._queue, jobs=len(held), error=str(error))
                     continue
-                for job_id in set(lost) & self._held.keys():
+                # Twice: one that has just ended may still be among those held.
+                for job_id in doubted & lost & self._held.keys():
                     logger.warning("job_lock_lost", queue=self._queue, jobId=job_id)
+                doubted = lost
 
-    def _renewed(self, held: dict[str, str]) -> list[str]:
+    def _renewed(self, held: dict[str, str]) -> set[str]:
         """The ids of those that somebody else has by now, or nobody is to have any more."""
         pairs = [word for pair in held.items() for word in pair]
         lost: list[str] = self._script(
             keys=[queue_key(self._queue, "stalled"), queue_key(self._queue, "active")],
             args=[queue_key(self._queue), milliseconds(self._last), *pairs],
         )
-        return lost
+        return set(lost)
 
 
 _RENEW = """
