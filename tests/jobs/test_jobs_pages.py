@@ -179,13 +179,15 @@ async def test_what_is_no_job_is_neither_shown_nor_touched(town: Town):
         assert [key for key in before if key.startswith("queue:") and key not in await town.keys()] == []
 
 
-@pytest.mark.parametrize("job_id", ["1", "repeat:people.sync:17", "..", "a/b", "pause", "é", "~1", "a b", ""])
+@pytest.mark.parametrize(
+    "job_id", ["1", "repeat:people.sync:17", "..", "a/b", "pause", "é", "~1", "a b", "failed", ""]
+)
 def test_an_id_is_found_again_from_its_address(job_id: str):
     part = written(job_id)
 
     assert read(part) == job_id
     assert "/" not in part
-    assert part not in {"", ".", "..", "pause"}
+    assert part not in {"", ".", "..", "pause", "failed"}
 
 
 async def test_a_failed_job_shows_why_and_is_retried_by_a_button(town: Town):
@@ -220,10 +222,10 @@ async def test_all_that_failed_is_retried_or_what_has_a_name(town: Town):
         await failed(town, queue, "mail.send", "mail.send", "other")
         assert "Retry all 3" in (await ada.get("/jobs/crm?state=failed")).text
 
-        await ada.post("/jobs/crm/retries", {"name": "MAIL"})
+        await ada.post("/jobs/crm/failed/retries", {"name": "MAIL"})
         assert await queue.getJobCounts("failed", "waiting") == {"failed": 1, "waiting": 2}
         answer = await ada.request(
-            "POST", "/api/v1/jobs/crm/retries", headers={"x-csrf-token": await ada.csrf()}
+            "POST", "/api/v1/jobs/crm/failed/retries", headers={"x-csrf-token": await ada.csrf()}
         )
         assert answer.json() == {"retried": 1, "left": 0}
     assert (await town.audited()).count("jobs.all_retried") == 2
@@ -361,7 +363,7 @@ async def test_an_auditor_sees_jobs_and_touches_none(town: Town):
         job = await queue.add("mail", {})
         page = (await cy.get(f"/jobs/crm/{job.id}")).text
         assert "Discard" not in page
-        for path in (f"/jobs/crm/{job.id}/discard", "/jobs/crm/pause", "/jobs/crm/retries"):
+        for path in (f"/jobs/crm/{job.id}/discard", "/jobs/crm/pause", "/jobs/crm/failed/retries"):
             assert (await cy.post(path)).status_code == 403
         assert "Pause" not in (await cy.get("/jobs")).text
 

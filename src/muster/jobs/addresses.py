@@ -7,7 +7,7 @@ import re
 from muster.errors import NotFound
 
 _PLAIN = re.compile(r"[A-Za-z0-9][\w:.@-]{0,199}", re.ASCII)
-_TAKEN = frozenset({"pause", "resumption", "retries"})
+_TAKEN = frozenset({"failed", "pause", "resumption"})
 """Other things of a queue's that stand where an id would."""
 
 _MARK = "~"

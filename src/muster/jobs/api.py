@@ -73,7 +73,7 @@ class JobsApi:
             Route(path=pause, method="POST", handler=self.pause_queue, may=run, returns=QueueCard),
             Route(path=pause, method="DELETE", handler=self.resume_queue, may=run, returns=QueueCard),
             Route(
-                path=f"{queue}/retries",
+                path=f"{queue}/failed/retries",
                 method="POST",
                 handler=self.retry_failed_jobs,
                 may=run,

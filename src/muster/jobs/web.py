@@ -61,13 +61,18 @@ class JobPages:
             Route(path="/jobs", handler=self.show, may=see, nav=nav),
             Route(path="/jobs/{queue}.csv", handler=self.download_jobs, may=see, reads=ListJobs),
             Route(path=queue, handler=self.list_jobs, may=see, reads=ListJobs),
-            Route(path=one, handler=self.show_job, may=see),
             Route(path=f"{queue}/pause", method="POST", handler=self.pause, may=run),
             Route(path=f"{queue}/resumption", method="POST", handler=self.resume, may=run),
             Route(
-                path=f"{queue}/retries", method="POST", handler=self.retry_failed, may=run, reads=RetryFailed
+                path=f"{queue}/failed/retries",
+                method="POST",
+                handler=self.retry_failed,
+                may=run,
+                reads=RetryFailed,
             ),
             Route(path=f"{queue}/schedules/{{key}}/runs", method="POST", handler=self.run_schedule, may=run),
+            # Behind those whose addresses it would take.
+            Route(path=one, handler=self.show_job, may=see),
             Route(path=f"{one}/retries", method="POST", handler=self.retry, may=run),
             Route(path=f"{one}/discard", method="POST", handler=self.discard, may=run),
         ]
