@@ -9,6 +9,7 @@ import pytest
 from tests.entries.command_line import CommandLine
 from tests.town import Town, eventually
 
+from muster.platform.probe import NotApplicable
 from muster.readiness.drills import DRILLS
 from muster.readiness.job_drill import Plan, drill, upper_bound
 
@@ -61,6 +62,11 @@ async def test_what_a_drill_showed_is_kept_as_the_evidence_of_its_row(town: Town
     assert kept.held
     assert kept.evidence.startswith("0 of 20 jobs lost (≤ 14 %), 0 effects twice")
     assert await town.audited() == ["drill.ran"]
+
+
+async def test_the_row_does_not_apply_until_a_drill_was_run(town: Town):
+    with pytest.raises(NotApplicable, match="`muster drill jobs` runs one"):
+        await town.portal.drills.survive()
 
 
 async def test_ctrl_c_leaves_nothing_behind(bare: CommandLine):

@@ -13,7 +13,7 @@ from tests.town import Town
 from muster import __version__
 from muster.commands import exit_status
 from muster.errors import Unavailable
-from muster.platform.probe import Failed, NotApplicable, Probe
+from muster.platform.probe import Failed, NotApplicable, Probe, Seen
 from muster.platform.rate_limit import WRITING
 from muster.readiness.checklist import ROWS, Row
 from muster.readiness.proofs import HISTORY, KEPT_FOR, Judged, Proof, Proofs, Status, judge, tally
@@ -130,6 +130,33 @@ async def test_a_promise_without_meaning_here_is_neither_kept_nor_broken(town: T
 
 
 # Asking
+
+
+@pytest.mark.parametrize(
+    ("age", "version", "status"),
+    [
+        (timedelta(0), __version__, Status.PROVED),
+        (HALF_LIFE + timedelta(minutes=1), __version__, Status.STALE),
+        (timedelta(0), "0.0.1", Status.STALE),
+    ],
+)
+async def test_what_was_seen_on_an_earlier_day_ages_from_then_on(
+    town: Town, age: timedelta, version: str, status: Status
+):
+    seen_at = datetime.now(UTC) - age
+
+    async def earlier() -> str:
+        return Seen("as the drill showed", at=seen_at, version=version)
+
+    judged = await asked(town, earlier)
+
+    assert (judged.status, evidence(judged)) == (status, "as the drill showed")
+    assert judged.proof
+    assert judged.proof.as_of == seen_at
+    (kept,) = await Proofs(
+        town.portal.database, [Probe(row="it.holds", ask=earlier)], [row("it.holds")]
+    ).judge_all()
+    assert kept.status is status
 
 
 async def test_what_holds_is_proved_with_its_evidence(town: Town):

@@ -95,6 +95,8 @@ class Worker:
         for worker in self._workers:
             # BullMQ rounds its waits up to whole seconds until it knows the server's version.
             await worker.blockingRedisConnection.getRedisVersion()
+            # Else it first looks an interval from now: workers that live for less would never recover a job.
+            await worker.runStalledJobsCheck()
             self._loops.append(asyncio.create_task(worker.run()))
 
     async def watch(self) -> NoReturn:
