@@ -12,6 +12,7 @@ from tests.entries.command_line import CommandLine
 from tests.readiness.between import free_address
 from tests.town import Town, eventually
 
+from muster import __version__
 from muster.embedded.valkey import Valkey
 
 TOKEN = "of-prometheus-and-nobody-else"
@@ -67,6 +68,11 @@ async def test_it_is_alive_and_not_ready_says_once_what_it_waits_for_and_goes_on
             assert muster("migrate", DATABASE_URL=empty_database).returncode == 0
             after = await answered(client, "/readyz", 200)
 
+            async def goes_on() -> list[str]:
+                return lines(muster, "servers_are_there")
+
+            await eventually(goes_on)
+
     assert before.json()["checks"]["redis"][0]["status"] == "fail"
     assert after.json()["checks"]["redis"][0]["status"] == "pass"
     said = lines(muster, "waiting_for_servers")
@@ -89,7 +95,7 @@ async def test_figures_of_the_whole_are_the_same_from_each_process_and_of_a_proc
             async def told(address: str) -> dict[str, float]:
                 response = await answered(client, f"{address}/metrics", 200)
                 return {
-                    f"{one.name} {' '.join(one.labels.values())}".strip(): one.value
+                    " ".join([one.name, *(one.labels[name] for name in sorted(one.labels))]): one.value
                     for family in text_string_to_metric_families(response.text)
                     for one in family.samples
                 }
@@ -104,8 +110,8 @@ async def test_figures_of_the_whole_are_the_same_from_each_process_and_of_a_proc
     for name in ("muster_workers", "muster_people active", "muster_queue_workers crm"):
         assert web[name] == worker[name] > 0
     assert web["process_resident_memory_bytes"] != worker["process_resident_memory_bytes"]
-    assert "muster_build_info 0.1.0 web" in web
-    assert "muster_build_info 0.1.0 worker" in worker
+    assert f"muster_build_info web {__version__}" in web
+    assert f"muster_build_info worker {__version__}" in worker
     assert not any(name.startswith("muster_job_runs_total") for name in web)
 
 

@@ -68,7 +68,8 @@ class HealthProbe:
             await asyncio.sleep(_LOOKED_AGAIN_AFTER)
         said = await self._said()
         for one in await self._differing(said):
-            raise Failed(f"/readyz says that {one.name} is well; seen from here: {one.problem}")
+            why = f"/readyz says that {one.name} is well; seen from here: {one.problem}"
+            raise NotTried(why, row=_ROWS[one.name])
         return _judged(said)
 
     async def _differing(self, said: Mapping[str, State]) -> list[Standing]:
