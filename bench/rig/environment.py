@@ -24,4 +24,6 @@ def as_environment(settings: Settings) -> dict[str, str]:
         "HUBSPOT_TOKEN": token.reveal() if token else "",
         "HUBSPOT_WEBHOOK_SECRET": webhook_secret.reveal() if webhook_secret else "",
         "HUBSPOT_URL": settings.hubspot_url,
+        "ALERT_URLS": ",".join(one.reveal() for one in settings.alert_urls),
+        "HEARTBEAT_URL": settings.heartbeat_url.reveal() if settings.heartbeat_url else "",
     }
