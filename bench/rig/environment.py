@@ -25,4 +25,6 @@ def as_environment(settings: Settings) -> dict[str, str]:
         "HUBSPOT_WEBHOOK_SECRET": webhook_secret.reveal() if webhook_secret else "",
         "HUBSPOT_URL": settings.hubspot_url,
         "SENTRY_DSN": settings.sentry_dsn.reveal() if settings.sentry_dsn else "",
+        "ALERT_URLS": ",".join(one.reveal() for one in settings.alert_urls),
+        "HEARTBEAT_URL": settings.heartbeat_url.reveal() if settings.heartbeat_url else "",
     }

@@ -213,6 +213,7 @@ def checked(said: str) -> dict[str, dict[str, Any]]:
 
 async def test_check_passes_where_everything_runs(town: Town, muster: CommandLine) -> None:
     await town.all_in_step()
+    await town.watched()
     async with town.working():
         json_said, table = await at_once(muster, ("check", "--json"), ("check",))
 
