@@ -7,9 +7,12 @@ from bullmq import Queue
 from playwright.async_api import Page, expect
 from tests.town import Town
 
+from muster.platform import redis
+
 
 async def test_progress_and_log_move_without_a_reload(town: Town, page: Page):
-    queue: Any = Queue("crm", {"connection": town.portal.settings.redis_url.reveal(), "prefix": "queue"})
+    client = redis.connect_patiently(town.portal.settings.redis_url.reveal())
+    queue: Any = Queue("crm", {"connection": client, "prefix": "queue"})
     job = await queue.add("letters", {})
     await queue.client.lmove("queue:crm:wait", "queue:crm:active", "RIGHT", "LEFT")
     await job.updateProgress({"done": 1, "of": 4, "words": "letters sent"})
@@ -33,7 +36,7 @@ async def test_progress_and_log_move_without_a_reload(town: Town, page: Page):
     await page.get_by_role("button", name="Discard this job").click()
     await expect(page).to_have_url(re.compile(r"/jobs/crm\?state=waiting"))
     assert await queue.getJobState(job.id) == "unknown"
-    await queue.close()
+    await client.aclose()
 
 
 async def test_a_queue_is_paused_and_resumed_by_buttons(page: Page):

@@ -90,7 +90,6 @@ async def test_nothing_hangs_on_a_redis_that_is_not_there(
             for ask in (
                 desk.view.look,
                 desk.view.schedules,
-                lambda: desk.get("people", "1"),
                 lambda: desk.pause("people"),
                 lambda: desk.retry_failed("people"),
                 lambda: desk.run_schedule("people", "people.sync", request_id=""),

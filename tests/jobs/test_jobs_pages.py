@@ -1,5 +1,6 @@
 """The jobs pages against the real wiring: what stands in the queues, whoever put it there."""
 
+import asyncio
 import csv
 import io
 import json
@@ -14,19 +15,28 @@ from tests.town import Town, eventually, path_of
 
 from muster.access.roles import Role
 from muster.jobs.addresses import job_path, read, written
+from muster.platform import redis
 from muster.platform.actor import System
 
 OPERATIONS = "ada@acme.test"
 
 
 @asynccontextmanager
+async def connected(town: Town) -> AsyncIterator[redis.Redis]:
+    """A client of BullMQ's, which leaves open the connection on which it was waiting for a job."""
+    client = redis.connect_patiently(town.portal.settings.redis_url.reveal())
+    try:
+        yield client
+    finally:
+        await client.connection_pool.disconnect(inuse_connections=True)
+        await client.aclose()
+
+
+@asynccontextmanager
 async def strangers(town: Town, name: str = "crm") -> AsyncIterator[Any]:
     """A queue as any other program has it that speaks BullMQ."""
-    queue = Queue(name, {"connection": town.portal.settings.redis_url.reveal(), "prefix": "queue"})
-    try:
-        yield queue
-    finally:
-        await queue.close()
+    async with connected(town) as client:
+        yield Queue(name, {"connection": client, "prefix": "queue"})
 
 
 @asynccontextmanager
@@ -39,19 +49,16 @@ async def failing(town: Town, name: str = "crm") -> AsyncIterator[None]:
             return {"answer": "42"}
         raise ValueError("the far end said no")
 
-    worker = Worker(
-        name,
-        process,
-        {
-            "connection": town.portal.settings.redis_url.reveal(),
-            "prefix": "queue",
-            "metrics": {"maxDataPoints": 60},
-        },
-    )
-    try:
-        yield
-    finally:
-        await worker.close(force=True)
+    async with connected(town) as client:
+        options = {"connection": client, "prefix": "queue", "metrics": {"maxDataPoints": 60}}
+        worker = Worker(name, process, {**options, "autorun": False})
+        running = asyncio.create_task(worker.run())
+        try:
+            yield
+        finally:
+            await worker.close(force=True)
+            running.cancel()  # closing leaves it asking for jobs
+            await asyncio.wait({running})
 
 
 async def in_state(queue: Any, job_id: str, state: str) -> None:

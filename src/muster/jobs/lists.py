@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from muster.jobs.shown import job_of
-from muster.platform.queue_view import LOOKED_THROUGH, Brief, Cut, QueueView
+from muster.platform.queue_view import Brief, Cut, QueueView
 
 State = Literal["waiting", "active", "delayed", "failed", "completed", "prioritized", "waiting-children"]
 LABELS: dict[str, str] = {
@@ -26,10 +26,11 @@ RARE = frozenset({"prioritized", "waiting-children"})
 
 _LAST_PAGE = 100_000
 _BATCH = 200
+_DOWNLOADED = 10_000
 
 
 class ListJobs(msgspec.Struct, frozen=True, kw_only=True):
-    """`name` is a part of a job's name, looked for among the first 5,000 of the state. Jobs come and go
+    """`name` is a part of a job's name, looked for among the first 2,000 of the state. Jobs come and go
     meanwhile, so a page shows what stands there when it is asked for.
     """
 
@@ -46,8 +47,8 @@ async def found(view: QueueView, queue: str, asked: ListJobs) -> Cut:
 
 
 async def stream(view: QueueView, queue: str, asked: ListJobs) -> AsyncGenerator[Brief, None]:
-    """What is filtered, to as many as a search goes through."""
-    for start in range(0, LOOKED_THROUGH, _BATCH):
+    """What is filtered, as far as `_DOWNLOADED` goes."""
+    for start in range(0, _DOWNLOADED, _BATCH):
         cut = await view.find(queue, asked.state, name=asked.name.strip(), skip=start, limit=_BATCH)
         for job in cut.jobs:
             yield job_of(job)

@@ -20,8 +20,8 @@ from muster.platform.redis import QUEUE, Redis
 STATES = ("waiting", "active", "delayed", "failed", "completed", "prioritized", "waiting-children")
 """BullMQ's words for where a job can be."""
 
-LOOKED_THROUGH = 5_000
-"""Jobs of a state that a search by name goes through, the first in order: about 5 ms of Redis' time."""
+LOOKED_THROUGH = 2_000
+"""Jobs of a state that a search by name goes through, the first in order: 15 ms on a busy machine."""
 
 LONGEST = 64 * 1024
 """Bytes of a job's data that are shown; what is longer could not be masked, cut in mid word."""
@@ -427,6 +427,11 @@ local function read(id, fields)
   end
   return row
 end
+-- The one field that is read of many jobs, whose length is not asked for first.
+local function named(id)
+  local name = redis.pcall('HGET', base .. id, 'name')
+  return type(name) == 'string' and string.sub(name, 1, 200)
+end
 local lists = {waiting = 'wait', active = 'active'}
 local function range(state, first, last)
   local key = base .. (lists[state] or state)
@@ -475,7 +480,7 @@ if name == '' then
   ids, matching, looked = range(state, skip, skip + limit - 1), total, total
 else
   for _, id in ipairs(range(state, 0, most - 1)) do
-    local found = string.lower(bounded(base .. id, 'name', 200) or '')
+    local found = string.lower(named(id) or '')
     if found == name or (not is_whole and string.find(found, name, 1, true)) then
       matching = matching + 1
       if matching > skip and #ids < limit then ids[#ids + 1] = id end
@@ -534,7 +539,7 @@ end
 local newest = {}
 for _, state in ipairs({'active', 'completed', 'failed'}) do
   for _, id in ipairs(range(state, 0, tonumber(ARGV[1]) - 1)) do
-    local name = bounded(base .. id, 'name', 200)
+    local name = named(id)
     local seen = state .. ':' .. (name or '')
     if name and wanted[name] and not newest[seen] then
       newest[seen] = true
