@@ -250,15 +250,15 @@ async def test_check_fails_where_something_is_wrong_and_says_what_to_do(
 def test_check_answers_also_when_every_server_is_away(bare: CommandLine) -> None:
     """In JSON alone: programs read what is printed there."""
     away = {
-        "DATABASE_URL": "postgresql://muster:planted@127.0.0.1:1/muster",
-        "REDIS_URL": "redis://:planted@127.0.0.1:1/0",
+        "DATABASE_URL": "postgresql://muster:opensesame@127.0.0.1:1/muster",
+        "REDIS_URL": "redis://:opensesame@127.0.0.1:1/0",
         "GOOGLE_ISSUER": "http://127.0.0.1:1",
         "GOOGLE_DIRECTORY_URL": "http://127.0.0.1:1",
         "PUBLIC_URL": "http://127.0.0.1:1",
-        "HUBSPOT_TOKEN": "planted",
-        "HUBSPOT_WEBHOOK_SECRET": "planted",
+        "HUBSPOT_TOKEN": "opensesame",
+        "HUBSPOT_WEBHOOK_SECRET": "opensesame",
         "HUBSPOT_URL": "http://127.0.0.1:1",
-        "SENTRY_DSN": "http://planted@127.0.0.1:1/1",
+        "SENTRY_DSN": "http://opensesame@127.0.0.1:1/1",
     }
 
     said = bare("check", "--json", **SECRETS | away)
@@ -267,7 +267,7 @@ def test_check_answers_also_when_every_server_is_away(bare: CommandLine) -> None
     assert json.loads(said.stdout)["kept"] is False
     holding = {name for name, row in checked(said.stdout).items() if row["status"] != "failed"}
     assert holding == {"logs.readable"}  # which needs nobody
-    assert "planted" not in said.stdout + said.stderr
+    assert "opensesame" not in said.stdout + said.stderr
 
 
 def test_check_says_once_how_to_mend_a_server_that_is_away(bare: CommandLine) -> None:
