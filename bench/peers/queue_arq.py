@@ -6,7 +6,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from arq import Worker, create_pool
@@ -44,7 +44,8 @@ class Arq:
         yield
         working.cancel()
         await asyncio.wait({working})
-        await worker.close()
+        with suppress(asyncio.CancelledError):  # of the tasks it waits for
+            await worker.close()
 
     async def close(self) -> None:
         await self._pool.aclose()

@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["taskiq==0.13.0", "taskiq-redis>=1.2", "hiredis>=3", "uvloop>=0.22"]
+# dependencies = ["taskiq>=0.12,<0.13", "taskiq-redis==1.2.2", "hiredis>=3", "uvloop>=0.22"]
 # ///
 """taskiq, https://taskiq-python.github.io, with its stream broker, which acknowledges."""
 
@@ -16,16 +16,21 @@ from bench.peers.queue_rig import Peer, main
 
 
 class Taskiq:
-    def __init__(self, broker: Any, noop: Any) -> None:
+    def __init__(self, url: str, broker: Any, ran: Callable[[float], None]) -> None:
+        self._url = url
         self._broker = broker
-        self._noop = noop
+        self._ran = ran
+        self._noop = self._task_on(broker)
 
     async def add(self, sent: float) -> None:
         await self._noop.kiq(sent)
 
     @asynccontextmanager
     async def working(self, concurrency: int) -> AsyncIterator[None]:
-        working = asyncio.create_task(run_receiver_task(self._broker, max_async_tasks=concurrency))
+        broker = RedisStreamBroker(url=self._url)  # it ends with its receiver
+        self._task_on(broker)
+        await broker.startup()
+        working = asyncio.create_task(run_receiver_task(broker, max_async_tasks=concurrency))
         yield
         working.cancel()
         await asyncio.wait({working})
@@ -33,16 +38,17 @@ class Taskiq:
     async def close(self) -> None:
         await self._broker.shutdown()
 
+    def _task_on(self, broker: Any) -> Any:
+        async def noop(sent: float) -> None:
+            self._ran(sent)
+
+        return broker.register_task(noop, task_name="noop")
+
 
 async def make(url: str, ran: Callable[[float], None]) -> Peer:
     broker = RedisStreamBroker(url=url)
-
-    async def noop(sent: float) -> None:
-        ran(sent)
-
-    task = broker.register_task(noop, task_name="noop")
     await broker.startup()
-    return Taskiq(broker, task)
+    return Taskiq(url, broker, ran)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ MusterError
 └── EmbeddedServerError (embedded/): a server that `muster up` runs cannot
 
 Classes carry a code, never an HTTP status: the worker has no HTTP. `web.py` turns codes into
-statuses, `platform/queue.py` into the fate of a job. Anything else that is raised is a bug.
+statuses, `platform/queue/` into the fate of a job. Anything else that is raised is a bug.
 """
 
 from datetime import timedelta

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
-from muster.platform import redis
 from muster.platform.queue.reports import Reports
+from muster.platform.redis import QUEUE
 
-PREFIX = redis.QUEUE.removesuffix(":")
+PREFIX = QUEUE.removesuffix(":")
 KEEP_COMPLETED = {"age": 24 * 3600, "count": 500}
 KEEP_FAILED = {"age": 7 * 24 * 3600, "count": 1000}
 KEEP_LOGS = 200
@@ -120,6 +120,11 @@ QUEUES = (
     QueueSpec(name="crm", at_once=4),
     QueueSpec(name="upkeep", at_once=4),
 )
+
+
+def queue_key(queue: str, name: str = "") -> str:
+    """Where BullMQ keeps what of a queue: `active`, a job by its id, or what all of them begin with."""
+    return f"{QUEUE}{queue}:{name}"
 
 
 def milliseconds(duration: timedelta) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from muster.errors import Unavailable
 from muster.platform import redis
-from muster.platform.queue.job import milliseconds
+from muster.platform.queue.job import milliseconds, queue_key
 from muster.platform.telemetry import logger
 
 RENEWALS = 3
@@ -23,11 +23,10 @@ RENEWALS = 3
 class Locks:
     """In the place of BullMQ's LockManager, whose methods it has."""
 
-    def __init__(self, redis_url: str, queue: str, keys: dict[str, str], *, last: timedelta) -> None:
+    def __init__(self, redis_url: str, queue: str, *, last: timedelta) -> None:
         self._client = redis.connect_from_thread(redis_url)
         self._script = self._client.register_script(_RENEW)
         self._queue = queue
-        self._keys = keys
         self._last = last
         self._held: dict[str, str] = {}
         self._ended = threading.Event()
@@ -65,9 +64,11 @@ class Locks:
 
     def _renewed(self, held: dict[str, str]) -> list[str]:
         """The ids of those that somebody else has by now, or nobody is to have any more."""
-        keys = [self._keys["stalled"], self._keys["active"]]
         pairs = [word for pair in held.items() for word in pair]
-        lost: list[str] = self._script(keys=keys, args=[self._keys[""], milliseconds(self._last), *pairs])
+        lost: list[str] = self._script(
+            keys=[queue_key(self._queue, "stalled"), queue_key(self._queue, "active")],
+            args=[queue_key(self._queue), milliseconds(self._last), *pairs],
+        )
         return lost
 
 

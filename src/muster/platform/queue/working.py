@@ -13,7 +13,7 @@ from bullmq.custom_errors import DelayedError, UnrecoverableError
 from muster.errors import Refusal, VendorRefused
 from muster.platform import redis
 from muster.platform.prometheus import JOB_RETRIES, JOB_RUNS, JOB_SECONDS, JOBS_STALLED
-from muster.platform.queue.job import PREFIX, Job, Work, milliseconds
+from muster.platform.queue.job import PREFIX, Job, Work, milliseconds, queue_key
 from muster.platform.queue.locks import Locks
 from muster.platform.queue.reports import Reports
 from muster.platform.queue.schedules import reckon
@@ -155,7 +155,7 @@ class Worker:
             },
         )
         reckon(worker)
-        worker.lockManager = Locks(self._redis_url, queue, worker.keys, last=lost_after)
+        worker.lockManager = Locks(self._redis_url, queue, last=lost_after)
         # The form by which Node's getWorkers() and Bull Board know a worker.
         worker.clientName = f"{PREFIX}:{base64.b64encode(queue.encode()).decode()}:w:{name}"
         worker.on("error", _Complaints(queue))
@@ -211,10 +211,11 @@ class Worker:
 
     async def _is_its_turn(self, bull_job: Any, at_once: int) -> bool:
         """Whether fewer than `at_once` of its name were taken before it, and not yet settled."""
-        keys = bull_job.queue.keys
+        queue: str = bull_job.queue.name
         return bool(
-            await self._may_run[bull_job.queue.name](
-                keys=[keys["active"]], args=[keys[""], bull_job.id, bull_job.name, at_once]
+            await self._may_run[queue](
+                keys=[queue_key(queue, "active")],
+                args=[queue_key(queue), bull_job.id, bull_job.name, at_once],
             )
         )
 
