@@ -88,6 +88,7 @@ async def test_while_redis_is_away_the_page_says_so(settings: Settings):
             elsewhere = await visitor.get("/people")
 
     assert told(page) == dict.fromkeys(EVERYTHING, "does not work")
+    assert "Nothing works at this moment" in page.text
     assert elsewhere.status_code == 503
     assert 'href="/status"' in elsewhere.text
     assert somewhere not in page.text

@@ -38,6 +38,8 @@ def _verdict(found: list[Capable]) -> dict[str, str]:
     lacking = [one for one in found if one.works is not Works.YES]
     if not lacking:
         return {"mark": MARKS[Works.YES], "words": "Everything works"}
+    if all(one.works is Works.NO for one in found):
+        return {"mark": MARKS[Works.NO], "words": "Nothing works at this moment"}
     worst = Works.NO if any(one.works is Works.NO for one in lacking) else Works.PARTLY
     named = ", ".join(one.name for one in lacking if one.works is worst)
     plural = sum(one.works is worst for one in lacking) > 1 or "and" in named
