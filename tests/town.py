@@ -148,9 +148,10 @@ class Town:
         await self.portal.heartbeats.beat(name, queues=[spec.name for spec in QUEUES], running=0)
 
     async def watched(self) -> None:
-        """Have somebody look for what is to be alerted of, and tell it."""
-        await self.portal.watch.look("test-watch")
-        await self.portal.watch.deliver()
+        """Have somebody look at the proofs there are, and tell what is to be told."""
+        watch = self.portal.alerting.watch(self.portal.proofs, trusts_for=timedelta.max)
+        await watch.look("test-watch")
+        await watch.deliver()
 
     async def in_step(self) -> None:
         """Have Google's push live, and everything read that Google has."""

@@ -233,6 +233,7 @@ async def test_check_fails_where_something_is_wrong_and_says_what_to_do(
     town: Town, muster: CommandLine
 ) -> None:
     await town.all_in_step()
+    await town.watched()
     await town.portal.redis.set("foo", "bar")
     async with town.working():
         json_said, table = await at_once(muster, ("check", "--json"), ("check",))
@@ -255,6 +256,8 @@ def test_check_answers_also_when_every_server_is_away(bare: CommandLine) -> None
         "HUBSPOT_TOKEN": "planted",
         "HUBSPOT_WEBHOOK_SECRET": "planted",
         "HUBSPOT_URL": "http://127.0.0.1:1",
+        "ALERT_URLS": "json://planted@127.0.0.1:1",
+        "HEARTBEAT_URL": "http://127.0.0.1:1/planted",
     }
 
     said = bare("check", "--json", **SECRETS | away)
