@@ -167,9 +167,10 @@ class Town:
         await self.portal.heartbeats.beat(name, concurrency=concurrency, running=[])
 
     async def watched(self) -> None:
-        """Have somebody look for what is to be alerted of, and tell it."""
-        await self.portal.watch.look("test-watch")
-        await self.portal.watch.deliver()
+        """Have somebody look at the proofs there are, and tell what is to be told."""
+        watch = self.portal.alerting.watch(self.portal.proofs, trusts_for=timedelta.max)
+        await watch.look("test-watch")
+        await watch.deliver()
 
     async def schedule(self) -> None:
         """Have every schedule in place, its first turn an interval from now."""

@@ -237,6 +237,7 @@ async def test_check_fails_where_something_is_wrong_and_says_what_to_do(
     town: Town, muster: CommandLine
 ) -> None:
     await town.all_in_step()
+    await town.watched()
     await town.portal.redis.set("foo", "bar")
     async with town.working():
         json_said, table = await at_once(muster, ("check", "--json"), ("check",))
@@ -260,6 +261,8 @@ def test_check_answers_also_when_every_server_is_away(bare: CommandLine) -> None
         "HUBSPOT_WEBHOOK_SECRET": "opensesame",
         "HUBSPOT_URL": "http://127.0.0.1:1",
         "SENTRY_DSN": "http://opensesame@127.0.0.1:1/1",
+        "ALERT_URLS": "json://opensesame@127.0.0.1:1",
+        "HEARTBEAT_URL": "http://127.0.0.1:1/opensesame",
     }
 
     said = bare("check", "--json", **SECRETS | away)

@@ -118,7 +118,7 @@ class Watch:
         self._trusts_for = trusts_for
         self._blind: Standing | None = None
         self._blind_at = _LONG_AGO
-        self._proved_at = _LONG_AGO
+        self._proved_at: datetime | None = None
         self._last_known = Standing()
         self._untold: list[_Untold] = []
         self._may_prove_at = _LONG_AGO
