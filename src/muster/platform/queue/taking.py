@@ -21,17 +21,21 @@ class BullWorker(BullMQWorker):  # type: ignore[misc]  # it ships no types
     """
 
     in_hand = 0
+    _asking = 0
     limitUntil: int  # noqa: N815  BullMQ's
 
     @override
     async def getNextJob(self, token: str) -> Any:
-        if self.paused:
+        # BullMQ has every idle slot ask a queue that it knows to be empty; one that waits is enough.
+        if self.paused or (self.drained and self._asking):
             return None
         self.in_hand += 1
+        self._asking += 1
         job = None
         try:
             job = await self._or_back(await super().getNextJob(token), token)
         finally:
+            self._asking -= 1
             if job is None:
                 self.in_hand -= 1
         return job
