@@ -21,17 +21,26 @@ class BullWorker(BullMQWorker):  # type: ignore[misc]  # it ships no types
     """
 
     in_hand = 0
+    _asked: asyncio.Future[None] | None = None
     limitUntil: int  # noqa: N815  BullMQ's
 
     @override
     async def getNextJob(self, token: str) -> Any:
+        if (
+            self._asked
+        ):  # as in Node one slot asks at a time: all at once would keep the job that came waiting
+            await asyncio.wait({self._asked})
+            return None
         if self.paused:
             return None
         self.in_hand += 1
+        self._asked = asked = asyncio.get_running_loop().create_future()
         job = None
         try:
             job = await self._or_back(await super().getNextJob(token), token)
         finally:
+            self._asked = None
+            asked.set_result(None)
             if job is None:
                 self.in_hand -= 1
         return job
