@@ -26,10 +26,11 @@ from muster.platform.telemetry import begin, bind, logger
 from muster.settings import Secret, Settings
 from muster.wiring import portal
 
-PLANTED = "mst_planted-planted-planted-1"
+PLANTED = f"muster_{'planted-' * 5}abc"
 _BROKEN = f"""
 CREATE VIEW proofs AS
-    SELECT row, held, evidence, '{PLANTED}'::text::int AS took_ms, version, at, mend_first FROM proofs_kept;
+    SELECT row, held, evidence, '{PLANTED}'::text::int AS took_ms, version, at, mend_first,
+        seen_at FROM proofs_kept;
 GRANT SELECT ON proofs TO PUBLIC
 """  # noqa: S608  made up above
 

@@ -12,7 +12,7 @@ from muster.settings import Settings
 
 SECRETS = {
     "a session": (secret := secrets.token_urlsafe(32), secret),
-    "an API token": (token := f"mst_{secrets.token_urlsafe(32)}", token),
+    "an API token": (token := f"muster_{secrets.token_urlsafe(32)}", token),
     "a token of Google's": ("ya29.a0AfB_byC-de", "a0AfB_byC-de"),
     "a refresh token of Google's": ("1//0gabcdefghijklmnop-qr", "0gabcdefghijklmnop"),
     "a token of HubSpot's": ("pat-na1-12345678-90ab-cdef", "12345678-90ab"),

@@ -71,7 +71,7 @@ _FORMS = (
         flags=re.IGNORECASE,
     ),
     _form("eyj", pattern=_START + r"eyJ[\w-]{5,}\.[\w-]{5,}(?:\.[\w-]*)*"),
-    _form("mst_", pattern=_START + r"mst_[\w-]{16,}"),
+    _form("muster_", pattern=_START + r"muster_[\w-]{43}"),  # as access/tokens.py makes them
     _form("ya29.", pattern=_START + r"ya29\.[\w.-]{8,}"),
     _form("1//", pattern=_START + r"1//[\w-]{16,}"),
     _form("4/", pattern=_START + r"(?<!/)4/[\w-]{20,}"),

@@ -31,7 +31,7 @@ class Planted:
         word = secrets.token_urlsafe
         self.secrets = {
             "session id": word(32),
-            "API token": f"mst_{word(32)}",
+            "API token": f"muster_{word(32)}",
             "Google token": f"ya29.{word(24)}",
             "HubSpot token": f"pat-eu1-{secrets.token_hex(8)}",
             "client secret": f"GOCSPX-{word(20)}",
