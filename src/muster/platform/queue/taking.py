@@ -26,9 +26,8 @@ class BullWorker(BullMQWorker):  # type: ignore[misc]  # it ships no types
 
     @override
     async def getNextJob(self, token: str) -> Any:
-        if (
-            self._asked
-        ):  # as in Node one slot asks at a time: all at once would keep the job that came waiting
+        if self._asked:
+            # As in Node one slot asks at a time: all at once would keep the job that came waiting.
             await asyncio.wait({self._asked})
             return None
         if self.paused:
