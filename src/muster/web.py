@@ -73,6 +73,9 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _REQUEST_ID = re.compile(r"^[\w-]{8,64}$")
 _DRAIN_SECONDS = 20
 _AGAIN_SECONDS = 5
+LEADS_NOWHERE = "/{anywhere:path}"
+"""How the addresses end that take whatever no route has."""
+
 HUNG_UP = 499
 """Whoever asked was gone before the answer; the number is nginx's."""
 _OURS_AWAY = "One of Muster's own servers does not answer. Nothing was lost; please try again in a minute."
@@ -252,14 +255,19 @@ class _Router(Router):
             await super().__call__(scope, receive, send)
         except HTTPException as error:
             if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-                error.headers = {"allow": ", ".join(sorted(self._methods_at(scope)))}
+                path, methods = self._found_at(scope)
+                if path.endswith(LEADS_NOWHERE):
+                    raise HTTPException(HTTPStatus.NOT_FOUND) from None
+                error.headers = {"allow": ", ".join(sorted(methods))}
             raise
 
-    def _methods_at(self, scope: Scope) -> set[str]:
-        """Those of every route with the address; Starlette by itself would name the first one's only."""
+    def _found_at(self, scope: Scope) -> tuple[str, set[str]]:
+        """The address as it is declared, and the methods of every route that has it: Starlette by itself
+        would name the first one's only.
+        """
         routes = [route for route in self.routes if isinstance(route, StarletteRoute)]
         path = next(route.path for route in routes if route.matches(scope)[0] is not Match.NONE)
-        return {method for route in routes if route.path == path for method in route.methods or ()}
+        return path, {method for route in routes if route.path == path for method in route.methods or ()}
 
 
 class Static(StaticFiles):

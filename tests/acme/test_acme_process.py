@@ -38,6 +38,7 @@ def test_the_settings_are_complete(acme: Sandbox) -> None:
         *("issuer", "client_id", "client_secret", "directory_url"),
         *("service_account", "admin_email", "customer", "domain"),
         *("hubspot_url", "hubspot_token", "hubspot_webhook_secret"),
+        *("alerts_url", "heartbeat_url", "sentry_dsn"),
     }
     assert acme.settings["directory_url"] == issuer
     assert acme.service_account["token_uri"] == f"{issuer}/token"

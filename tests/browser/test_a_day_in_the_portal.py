@@ -149,6 +149,7 @@ async def test_the_checklist_is_proved_by_a_button(town: Town, page: Page):
     async with town.working():
         await town.all_in_step()
         await town.watched()
+        await town.schedule()
         await _sign_in(page)
         await page.goto("/checklist")
         await page.get_by_role("button", name="Prove all now").click()

@@ -14,6 +14,7 @@ from muster.crm.fields import Kind
 from muster.crm.runs import CrmRun
 from muster.crm.sync_words import advice_on, faults_of
 from muster.errors import VendorRefused
+from muster.platform.queue import Work
 from muster.settings import Settings
 from muster.web import application
 from muster.wiring import portal
@@ -127,7 +128,7 @@ async def test_without_hubspot_pages_say_so_and_jobs_do_nothing(
         page = (await ada.get("/crm/syncs")).text
         for job in made.jobs:
             if job.queue == "crm":
-                await job.run(None)  # type: ignore[arg-type]  # it looks at no work
+                await job.run(Work(job_id="1", attempt=1, request_id=""))
         started = await ada.post("/crm/syncs", {})
         hook = await town.raw.post(f"{base_url}/hooks/hubspot", content=b"[]")
 

@@ -25,7 +25,7 @@ from muster.readiness.checklist import ROWS
 from muster.readiness.proofs import Judged, Status
 from muster.settings import Secret
 
-COMMANDS = ("check", "config", "doctor", "migrate", "roles", "sync", "up", "web", "worker")
+COMMANDS = ("check", "config", "doctor", "drill", "migrate", "roles", "sync", "up", "web", "worker")
 
 SECRETS = {
     "SECRET_KEY": "planted-key-0-0123456789012345678901234567",
@@ -219,18 +219,20 @@ async def test_check_passes_where_everything_runs(
     await town.watched()
     muster = replace(muster, settings={**muster.settings, "SENTRY_DSN": sentry_dsn.reveal()})
     async with town.working():
+        await town.schedule()
         json_said, table = await at_once(muster, ("check", "--json"), ("check",))
 
     assert (json_said.returncode, json_said.stderr) == (0, "")
     rows = checked(json_said.stdout)
     assert list(rows) == [row.id for row in ROWS]
+    assert rows.pop("jobs.survive")["status"] == "not applicable"  # no drill was run
     for row in rows.values():
         assert row["status"] == "proved"
         assert row["evidence"]
         assert row.keys() >= {"id", "status", "promise", "evidence", "at", "took_ms", "remedy", "survives"}
     assert table.returncode == 0
     assert all(row.id in table.stdout for row in ROWS)
-    assert f"{len(ROWS)} proved" in table.stdout
+    assert f"{len(ROWS) - 1} proved, 1 not applicable" in table.stdout
 
 
 async def test_check_fails_where_something_is_wrong_and_says_what_to_do(
@@ -240,6 +242,7 @@ async def test_check_fails_where_something_is_wrong_and_says_what_to_do(
     await town.watched()
     await town.portal.redis.set("foo", "bar")
     async with town.working():
+        await town.schedule()
         json_said, table = await at_once(muster, ("check", "--json"), ("check",))
 
     assert json_said.returncode == table.returncode == 1

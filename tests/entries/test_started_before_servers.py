@@ -17,6 +17,8 @@ from muster.embedded.valkey import Valkey
 
 TOKEN = "of-prometheus-and-nobody-else"
 
+OF_THE_WHOLE = ("muster_workers", "muster_people active", "muster_queue_workers crm")
+
 
 @contextlib.contextmanager
 def running(muster: CommandLine, *words: str, **settings: str) -> Iterator[Popen[bytes]]:
@@ -103,11 +105,12 @@ async def test_figures_of_the_whole_are_the_same_from_each_process_and_of_a_proc
             async def are_at_one() -> tuple[dict[str, float], dict[str, float]] | None:
                 web, worker = await told(web_address), await told(worker_address)
                 have_worked = [name for name in worker if name.startswith("muster_job_runs_total")]
-                return (web, worker) if web["muster_workers"] == 1 and have_worked else None
+                is_told = all(web.get(name) == worker.get(name) for name in OF_THE_WHOLE)
+                return (web, worker) if is_told and web["muster_workers"] == 1 and have_worked else None
 
             web, worker = await eventually(are_at_one, within=60)
 
-    for name in ("muster_workers", "muster_people active", "muster_queue_workers crm"):
+    for name in OF_THE_WHOLE:
         assert web[name] == worker[name] > 0
     assert web["process_resident_memory_bytes"] != worker["process_resident_memory_bytes"]
     assert f"muster_build_info web {__version__}" in web

@@ -64,7 +64,8 @@ async def test_two_workers_told_to_stop_under_load_lose_nothing_and_run_nothing_
 
     async def are_at_it() -> bool:
         is_syncing = await town.value("SELECT count(*) FROM people_syncs WHERE status = 'running'")
-        return bool(is_syncing) and len(await town.portal.heartbeats.list_alive()) == 2
+        are_two = len(await town.portal.heartbeats.list_alive()) == 2
+        return bool(is_syncing and are_two and await completed(town))
 
     await eventually(are_at_it, within=60)
     for process in started:

@@ -40,6 +40,7 @@ async def judged_by_another(siege: Siege, settings: Settings) -> Judged:
 
 async def test_without_redis_every_row_that_needs_it_says_to_start_it(town: Town, settings: Settings):
     await town.all_in_step()
+    await town.watched()
     async with town.signed_in("ada@acme.test"):
         pass
     with nobody() as somewhere:

@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 from tests.readiness.away import nobody
 from tests.town import Town
 
+from muster.platform import outbound
 from muster.platform.probe import Failed, NotApplicable, NotTried
 from muster.readiness.alert_rules import FEWEST_FAULTS, REFUSED_SIGN_INS, RULES, TRIED_BY_PROBE, Rules
 from muster.settings import Settings
@@ -158,8 +159,10 @@ async def front(certificate: Path) -> AsyncIterator[str]:
 
 
 async def looked_at(settings: Settings, address: str) -> str:
-    """What the rule says of a portal that is found there."""
+    """What the rule says of a portal that is found there, to a process that has just read who is trusted."""
+    outbound._trusted.cache_clear()
     async with portal(replace(settings, public_url=address), application="muster-test") as made:
+        outbound._trusted.cache_clear()
         rules = Rules(made.database, made.queues, made.http, home=settings.home, public_url=address)
         return await rules.certificate()
 

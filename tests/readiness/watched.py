@@ -79,6 +79,7 @@ async def watched(settings: Settings) -> AsyncIterator[Watched]:
         )
         await town.all_in_step()
         await stack.enter_async_context(town.working())
+        await town.schedule()
         await stack.enter_async_context(town.signed_in("ada@acme.test"))
         scene = Watched(town, mail, wires, datetime.now(UTC), made.watch)
         scene.watch = made.alerting.watch(made.proofs, clock=lambda: scene.at, trusts_for=timedelta(0))

@@ -64,6 +64,7 @@ class HealthPages:
         return _answer(Ready(status=report.status, release_id=__version__, checks=checks))
 
     async def details(self, request: Request) -> Report:
+        """Show each component with its time, its age, its last error and since when it is so."""
         return await self._health.report()
 
     async def metrics(self, request: Request) -> Response:
