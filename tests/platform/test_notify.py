@@ -47,6 +47,7 @@ def test_an_address_that_apprise_does_not_understand_is_refused_by_its_number(ur
     assert "slack://hunter2" not in str(refused.value)
 
 
+@pytest.mark.usefixtures("servers")  # with the log as every process of the portal has it
 async def test_a_channel_that_is_not_there_says_so_without_its_secrets():
     channels = Channels(["json://muster:hunter2@127.0.0.1:1/T0KENT0KEN"], key=KEY)
 

@@ -95,9 +95,9 @@ class AccessPages:
         ]
 
     async def nothing_here(self, request: Request) -> Response:
-        path = request.url.path
-        if path.endswith("/"):
-            return RedirectResponse(safe_path(path.rstrip("/")), status_code=308)
+        # Asked of the address as it came: reading it as a URL drops tabs and ends of lines.
+        if request.scope["path"].endswith("/"):
+            return RedirectResponse(safe_path(request.url.path.rstrip("/")), status_code=308)
         raise NotFound("Nothing is at this address.")
 
     async def show(self, request: Request, asked: SignInPage) -> Response:

@@ -203,7 +203,7 @@ class _listening(logging.Handler):  # noqa: N801  used as a block, as contextlib
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
+        if threading.get_ident() == self._thread:
             self._heard.append(record.getMessage())
 
 
