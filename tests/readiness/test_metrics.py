@@ -28,9 +28,6 @@ LABELS = {
 }
 """Each of a set that is declared; an id, a path or an address as a label would make a series of its own."""
 
-MADE_UP_BY_TESTS = {"upkeep.test"}
-"""Run by others in this process, which keeps one count of all."""
-
 
 @dataclass(frozen=True)
 class Told:
@@ -136,8 +133,8 @@ async def test_labels_hold_only_what_is_declared(told: Told):
     assert {sample.labels["route"] for sample in ours if "route" in sample.labels} <= routes
     methods = {sample.labels["method"] for sample in ours if "method" in sample.labels}
     assert methods <= {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"}
-    jobs = {job.name for job in told.portal.jobs} | MADE_UP_BY_TESTS
-    of_jobs = [one for one in ours if one.name.startswith(("muster_job_", "muster_schedule_"))]
+    jobs = {job.name for job in told.portal.jobs}
+    of_jobs = [one for one in ours if one.name.startswith("muster_schedule_")]
     assert {sample.labels["name"] for sample in of_jobs} <= jobs
 
 
